@@ -29,8 +29,7 @@ const BARE: &str = "CREATE TABLE bare AS SELECT user_id, encrypted_retell_api_ke
     CREATE TABLE bare_entries (id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id text, at_ms int8, text text,
         received timestamptz NOT NULL DEFAULT now());
     CREATE INDEX ON bare_entries (user_id, at_ms DESC);
-    CREATE INDEX ON bare_entries USING brin (received);
-    VACUUM ANALYZE";
+    CREATE INDEX ON bare_entries USING brin (received)";
 const CHANGE: &str = "WITH w AS (UPDATE bare SET encrypted_retell_api_key = b.encrypted_retell_api_key,
         encrypted_call_agent_id = b.encrypted_call_agent_id, encrypted_sms_agent_id = b.encrypted_sms_agent_id,
         encrypted_agent_config = b.encrypted_agent_config
@@ -102,6 +101,7 @@ impl Bench {
             .await;
 
         exec(&self.pool, BARE).await;
+        exec(&self.pool, "VACUUM ANALYZE").await;
         let rows: Vec<(String, String, String, String, serde_json::Value)> =
             sqlx::query_as("SELECT * FROM bare ORDER BY user_id")
                 .fetch_all(&self.pool)

@@ -257,7 +257,7 @@ pub mod testing {
 /// ```
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
-    pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
+    pub use crate::vault::status::{DatabaseStatus, IndexStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 }
 
 /// Webhook calls of Retell: whose call it is, and whether it is genuine. docs/WEBHOOKS.md is the manual.
@@ -272,7 +272,8 @@ pub mod status {
 /// }
 /// ```
 pub mod webhooks {
-    pub use crate::vault::webhook::{SignedBy, Verified, WebhookOptions};
+    pub use crate::vault::verified::{SignedBy, Verified};
+    pub use crate::vault::webhook::WebhookOptions;
 }
 
 /// The examples of the manual compile.

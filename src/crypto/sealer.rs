@@ -336,7 +336,7 @@ fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) 
     }
 }
 
-/// Opens every token of a record, and reads no column. Returns what belongs to it.
+/// Opens every token of a record, reads no column, and gives each value to `each` as JSON. Returns what belongs to the record.
 ///
 /// # Errors
 /// As [`check_whole`], and of the first token that does not open. A field that is not known may be missing.
@@ -345,12 +345,13 @@ pub(crate) fn verify(
     scope: Scope<'_>,
     root: &RootSecret,
     fields: &Fields,
+    mut each: impl FnMut(Field, &str),
 ) -> Result<Contents> {
     let mut keys = RecordKeys { root, scope, derived: None };
     let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
     refuse_parts(record.tokens(), &contents, |field| !fields.knows(field))?;
     let mut others = record.tokens().iter().filter(|token| !token.field.is_record());
-    others.try_for_each(|token| keys.open_text(token).map(drop))?;
+    others.try_for_each(|token| keys.open_text(token).map(|json| each(token.field, &json)))?;
     Ok(contents)
 }
 

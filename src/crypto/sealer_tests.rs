@@ -254,10 +254,10 @@ fn fields_of_a_newer_program_are_named_and_never_left_behind() {
     let root = keyring.primary().1;
     let lacking = Record::new(without(&record, voice), PlainTexts::default()).unwrap();
     assert_eq!(open_it(&lacking).unwrap().unknown, [voice]);
-    assert!(verify(&lacking, scope(&owner), root, &table()).is_ok());
+    assert!(verify(&lacking, scope(&owner), root, &table(), |_, _| {}).is_ok());
     let refused = [
         open(&lacking, scope(&owner), root, &newer).map(drop),
-        verify(&lacking, scope(&owner), root, &newer).map(drop),
+        verify(&lacking, scope(&owner), root, &newer, |_, _| {}).map(drop),
         check_whole(&lacking, scope(&owner), root, |_| false),
     ];
     for refused in refused {
@@ -272,7 +272,7 @@ fn verify_looks_at_every_token() {
     let (record, owner, keyring) = (seal_all(&config()), owner(), keyring(1));
     let verify = |tokens: Vec<Token>| {
         let record = Record::new(tokens, PlainTexts::default()).unwrap();
-        verify(&record, scope(&owner), keyring.primary().1, &table())
+        verify(&record, scope(&owner), keyring.primary().1, &table(), |_, _| {})
     };
     assert!(verify(record.tokens().to_vec()).is_ok());
     for at in 0..record.tokens().len() {

@@ -1,5 +1,6 @@
 //! The index by which owners are found: records that it lacks, and values that several owners share.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -8,6 +9,8 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::rows::counts::{ExaminedRows, SharedSecrets};
+use crate::doctor::rows::secret_hashes::SecretKind;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{owner_columns, quote};
@@ -60,20 +63,54 @@ async fn shared(context: &TableContext<'_>, column: &str) -> Result<Option<Findi
         }
         rows => rows?,
     };
-    let mut owners: Vec<String> = Vec::new();
+    let (mut concerned, mut named) = (BTreeSet::new(), Vec::new());
     for row in &rows {
         let here: Vec<String> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
-        owners.extend(here.into_iter().take(OWNERS));
+        if here.len() > named.len() {
+            named.clone_from(&here);
+        }
+        concerned.extend(here);
     }
-    owners.sort();
-    owners.dedup();
-    owners.truncate(OWNERS);
-    let meaning = "several owners have the same agent or number: a webhook of it belongs to the owner whose key verifies it, and \
-                   to none if the keys are the same too";
+    named.truncate(OWNERS);
+    let (count, concerned) = (rows.len() as u64, concerned.len() as u64);
+    Ok((count > 0).then(|| shared_values(context, count, extent(concerned, &named), named)))
+}
+
+/// A list of owners that is cut must not look like all of them.
+fn extent(concerned: u64, named: &[String]) -> String {
+    match concerned > named.len() as u64 {
+        true => format!("; {concerned} owners are concerned, and those named here have the same one"),
+        false => String::new(),
+    }
+}
+
+fn shared_values(context: &TableContext<'_>, count: u64, extent: String, owners: Vec<String>) -> Finding {
+    let meaning = format!(
+        "several owners have the same agent or number: a webhook of it belongs to the owner whose key verifies it, and to none \
+         if the keys are the same too{extent}"
+    );
     let advice =
         Fix::Advice("`retell-vault find` names all owners of a value; remove what is left over".to_owned());
-    Ok((!rows.is_empty()).then(|| {
-        Finding::new(finding_ids::SHARED_VALUES, Severity::Notice, context.object(), meaning, advice)
-            .of(rows.len() as u64, owners)
-    }))
+    Finding::new(finding_ids::SHARED_VALUES, Severity::Notice, context.object(), meaning, advice)
+        .of(count, owners)
+}
+
+/// Secrets of several owners, from the records that a deep examination opened.
+pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
+    rows.shared.iter().map(|shared| shared_secrets(rows.context, shared)).collect()
+}
+
+fn shared_secrets(context: &TableContext<'_>, shared: &SharedSecrets) -> Finding {
+    let (count, owners) = (shared.count, shared.owners.clone());
+    let extent = extent(shared.concerned, &owners);
+    let SecretKind::Field(field) = shared.kind else { return shared_values(context, count, extent, owners) };
+    let meaning = format!(
+        "several owners have the same {field}: it gives access to one account for all of them, and revoking it affects all of \
+         them{extent}"
+    );
+    let advice = "give each owner a separate one at the provider, store it with `retell-vault set`, and revoke the shared one; \
+                  nothing to do if one customer has several ids";
+    let object = format!("{}, field {field}", context.object());
+    let advice = Fix::Advice(advice.to_owned());
+    Finding::new(finding_ids::SHARED_SECRETS, Severity::Warning, object, meaning, advice).of(count, owners)
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod access;
+mod after_restore;
 mod context;
 mod exposure;
 mod find_index;
@@ -119,11 +120,20 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Access, access::look(&context).await),
         (Area::Schema, vault_schema::look(&context).await),
         (Area::Access, probe::look(&context).await),
+        (Area::Operation, look_after_restore(&context).await),
     ];
     let found = |(area, look): (Area, Result<Vec<Finding>, DatabaseError>)| {
         look.unwrap_or_else(|fault| vec![not_examined(postgres, area, &fault)])
     };
     looks.into_iter().flat_map(found).collect()
+}
+
+/// Only if it was asked for: it opens every record.
+async fn look_after_restore(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
+    match context.options.after_restore {
+        true => Box::pin(after_restore::look(context)).await,
+        false => Ok(Vec::new()),
+    }
 }
 
 /// The sources of the layout, and copies of them.
@@ -139,6 +149,7 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);
     findings.extend(keys::of_rows(&rows));
+    findings.extend(find_index::of_rows(&rows));
     findings.extend(outside::look(context).await?);
     Ok(findings)
 }

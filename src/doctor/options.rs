@@ -14,11 +14,12 @@ pub struct DoctorOptions {
     pub(crate) key_age: Duration,
     pub(crate) users_table: Option<(String, String)>,
     pub(crate) probe: Option<(Owner, Owner)>,
+    pub(crate) after_restore: bool,
 }
 
 impl Default for DoctorOptions {
     fn default() -> Self {
-        Self { deep: false, key_age: KEY_AGE, users_table: None, probe: None }
+        Self { deep: false, key_age: KEY_AGE, users_table: None, probe: None, after_restore: false }
     }
 }
 
@@ -31,6 +32,13 @@ impl DoctorOptions {
     /// Reads and opens every record. Off by default, because it takes time in proportion to the table.
     pub fn deep(mut self) -> Self {
         self.deep = true;
+        self
+    }
+
+    /// Also verifies the [ledger](crate::ledger) with the copies of this host, and reports what a restore of the database put back.
+    /// Off by default, because it opens every record.
+    pub fn after_restore(mut self) -> Self {
+        self.after_restore = true;
         self
     }
 

@@ -11,6 +11,7 @@ use crate::postgres::sql::names::quote;
 use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation, ledger_grant};
 use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant};
 use crate::postgres::vault_schema::{generations, hosts};
+use crate::schema::removed_rows::are_noted;
 use crate::store::keyring_table::sealed;
 
 /// How many hosts a finding names.
@@ -27,6 +28,10 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     findings.extend(found.open.iter().map(open));
     findings.extend(planted(&found, owner));
     findings.extend(missing_grant(context, &found, owner));
+    if context.core.ledger_key().is_some() {
+        findings.extend(rewritable(context, &found));
+        findings.extend(removals_not_noted(context));
+    }
     // statements on objects of others would run their code
     if found.is_trusted() {
         findings.extend(readable(keyring_rows(context, &found).await)?);
@@ -195,6 +200,31 @@ fn missing_grant(context: &TableContext<'_>, found: &VaultSchema, owner: &str) -
     let id = finding_ids::MISSING_GRANT;
     (!grants.is_empty())
         .then(|| Finding::new(id, Severity::Warning, SCHEMA_OBJECT, meaning, as_role(owner, &grants)))
+}
+
+/// A ledger that the role itself could change.
+fn rewritable(context: &TableContext<'_>, found: &VaultSchema) -> Option<Finding> {
+    let meaning = format!(
+        "the ledger does not hold against role {}: that role may change or remove entries, and only copies outside of the \
+         database show it. This matters if the application connects as it",
+        context.definitions.server.role
+    );
+    let advice = "let the application connect as a role that only adds entries, and give the schema an owner of its own: \
+                  docs/LEDGER.md, Rights";
+    let id = finding_ids::LEDGER_REWRITABLE;
+    found
+        .rewrites_ledger
+        .then(|| Finding::new(id, Severity::Notice, table("ledger"), meaning, Fix::Advice(advice.to_owned())))
+}
+
+/// A table whose deleted rows the ledger cannot explain.
+fn removals_not_noted(context: &TableContext<'_>) -> Option<Finding> {
+    let meaning = "no trigger notes which rows are deleted, so `ledger verify` reports a row that the application deletes, for \
+                   example by ON DELETE CASCADE, as vanished";
+    let fix = Fix::Command("retell-vault schema apply --vault-schema".to_owned());
+    let id = finding_ids::REMOVALS_NOT_NOTED;
+    (!are_noted(context.layout, context.table, context.definitions))
+        .then(|| Finding::new(id, Severity::Notice, context.layout.table_name(), meaning, fix))
 }
 
 /// The rows of the keyring, if the keyring of this vault lies there.

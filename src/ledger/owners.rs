@@ -1,5 +1,6 @@
 //! Every owner in turn: the last state that the ledger names, and what the table holds.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -44,16 +45,29 @@ pub(crate) struct Owners<'a> {
     copies: VecDeque<StoredEntry>,
     states: VecDeque<StoredEntry>,
     rows: VecDeque<OwnersRow>,
+    /// Owners of rows whose removal was noted.
+    removals: VecDeque<OwnerText>,
     states_ended: bool,
     rows_ended: bool,
+    removals_ended: bool,
 }
 
 impl<'a> Owners<'a> {
     /// `copies` are in the order of the owners.
     pub(crate) fn new(core: &'a Core, plan: &'a Plan, copies: VecDeque<StoredEntry>) -> Self {
         let keys = core.keyring.current();
-        let (states, rows) = (VecDeque::new(), VecDeque::new());
-        Self { core, plan, keys, copies, states, rows, states_ended: false, rows_ended: false }
+        Self {
+            core,
+            plan,
+            keys,
+            copies,
+            states: VecDeque::new(),
+            rows: VecDeque::new(),
+            removals: VecDeque::new(),
+            states_ended: false,
+            rows_ended: false,
+            removals_ended: false,
+        }
     }
 
     /// The next owner. Owners that the vault does not accept are passed over.
@@ -70,10 +84,15 @@ impl<'a> Owners<'a> {
             };
             let known = newer(self.known(reading, &next).await?, self.copied(&next));
             let rows = self.held(reading, &next).await?;
+            let was_noted = self.was_removed(reading, &next).await?;
             // the id as the row has it, so that the row is found again
             let stored = rows.first().map_or(next, |row| row.stored.clone());
             if let Some(owner) = parse_owner(stored) {
-                return Ok(Some(self.compare(owner, known.as_ref(), &rows)));
+                let mut compared = self.compare(owner, known.as_ref(), &rows);
+                if was_noted && compared.difference == Some(Difference::Vanished) {
+                    compared.difference = Some(Difference::Removed);
+                }
+                return Ok(Some(compared));
             }
         }
     }
@@ -138,6 +157,24 @@ impl<'a> Owners<'a> {
             self.rows_ended = self.rows.is_empty();
         }
         Ok(self.rows.front().map(|row| row.owner.clone()))
+    }
+
+    /// Whether the removal of a row of this owner was noted. Passes over every owner before it.
+    async fn was_removed(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+        owner: &OwnerText,
+    ) -> Result<bool, DatabaseError> {
+        loop {
+            if self.removals.is_empty() && !self.removals_ended {
+                self.removals.extend(reading.removals().await?);
+                self.removals_ended = self.removals.is_empty();
+            }
+            match self.removals.front().map(|removed| in_order(removed, owner)) {
+                Some(Ordering::Less) => drop(self.removals.pop_front()),
+                found => return Ok(found == Some(Ordering::Equal)),
+            }
+        }
     }
 
     /// The newest authentic entry of an owner. Passes over all of this owner.

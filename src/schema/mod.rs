@@ -27,6 +27,7 @@ pub(crate) mod options;
 mod owner_unique;
 pub(crate) mod plan;
 mod plan_input;
+pub(crate) mod removed_rows;
 mod roll_back;
 pub(crate) mod round_trip;
 mod row_security;

@@ -1,6 +1,6 @@
 //! Ownership of the vault's own objects, and rights on them.
 //!
-//! The vault uses only objects of roles that can act as the owner of the table.
+//! The vault uses only objects of roles that can act as the owner of the table, or as which only such roles can act.
 //!
 //! A role that may create objects in the schema could plant a journal, whose SQL a rollback runs, or a function with the
 //! vault's name, which triggers run. A superuser, or a member of several roles, cannot distinguish such objects from its
@@ -8,6 +8,7 @@
 
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::trusted::acts_for;
 use crate::postgres::sql::names::{literal, quote, relation};
 
 /// SQLSTATE that the vault's own statements raise if an object with the vault's name belongs to another role.
@@ -16,11 +17,12 @@ pub(super) const PLANTED: &str = "RV002";
 pub(super) const HINT: &str = "check the objects named retell_vault_… in the schema, and the functions of the \
     full profile; drop those that you do not recognise";
 
-/// A condition that is true if the role that a query returns has all the rights of the owner of the table.
+/// A condition that is true if the role that a query returns acts only for the owner of the table.
 pub(super) fn is_trusted(layout: &Layout, owner: &str) -> String {
     format!(
-        "(SELECT pg_catalog.pg_has_role(({owner}), t.relowner, 'USAGE') FROM pg_catalog.pg_class t \
+        "(SELECT {} FROM pg_catalog.pg_class t, LATERAL (SELECT ({owner})) AS object (owner) \
          WHERE t.oid = pg_catalog.to_regclass({})) IS TRUE",
+        acts_for("object.owner", "t.relowner"),
         literal(&relation(layout))
     )
 }

@@ -15,7 +15,8 @@ use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{VaultSchemaMode, Wanted};
 use crate::schema::{
-    columns, find_indexes, functions, guards, indexes, owner_unique, row_security, updated_at, vault_schema,
+    columns, find_indexes, functions, guards, indexes, owner_unique, removed_rows, row_security, updated_at,
+    vault_schema,
 };
 
 /// Ordered steps from the existing schema to the wanted one.
@@ -112,6 +113,7 @@ fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     functions::draft(input, &mut draft);
     row_security::draft(input, &mut draft);
     vault_schema::draft(input, &mut draft);
+    removed_rows::draft(input, &mut draft);
     note_copies(input, &mut draft);
     SchemaPlan {
         table: input.layout.table_name(),

@@ -5,8 +5,9 @@
 //! table should not need the right to create schemas in the database.
 
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, TABLE_NAMES, creation, removal};
+use crate::postgres::vault_schema::removed::NOTE_REMOVED;
 use crate::postgres::vault_schema::state::VaultSchema;
-use crate::schema::object_owner::{schema_is_ours, table_is_ours};
+use crate::schema::object_owner::{function_is_ours, schema_is_ours, table_is_ours};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 use crate::schema::wanted::VaultSchemaMode;
@@ -74,6 +75,7 @@ fn step(input: &PlanInput<'_>, found: &VaultSchema, reason: String) -> Step {
     // an existing object keeps its owner
     sql.push(schema_is_ours(input.layout, SCHEMA));
     sql.extend(TABLE_NAMES.map(|name| table_is_ours(input.layout, &format!("{SCHEMA}.{name}"))));
+    sql.push(function_is_ours(input.layout, NOTE_REMOVED));
     Step {
         id: STEP.to_owned(),
         object: SCHEMA_OBJECT.to_owned(),

@@ -22,6 +22,7 @@ pub(crate) mod maintenance;
 pub(crate) mod owner_list;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod verified;
 pub(crate) mod webhook;
 
 use std::fmt;

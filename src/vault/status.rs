@@ -1,7 +1,7 @@
 //! The state of the database, the local file and the keys.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
@@ -10,6 +10,7 @@ use sqlx::postgres::PgArguments;
 use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
+use crate::keyring::subkeys::INDEX;
 use crate::layout::layout::Layout;
 use crate::layout::placement::{Place, Placement};
 use crate::postgres::connection::errors::Outcome;
@@ -23,6 +24,9 @@ use crate::rotation::evidence::out_of_reach;
 use crate::store::core::Core;
 use crate::store::keyring_check::wrong_keyring;
 use crate::store::waiting_entries::LedgerBacklog;
+
+/// The time limit for searching a record that is not in the index.
+const INDEX_LIMIT: Duration = Duration::from_millis(500);
 
 /// The state of a vault.
 #[derive(Debug, Clone)]
@@ -70,12 +74,27 @@ pub struct DatabaseStatus {
     pub breaker_open: bool,
     /// The columns that can hold tokens.
     pub slots: Vec<SlotStatus>,
+    /// The index by which owners are found; absent if the table has no column for it.
+    pub index: Option<IndexStatus>,
     /// Columns that could hold a plain field in the clear and are not used, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
     /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a
     /// sample
     /// of them, and before a key is destroyed at all of them.
     pub not_looked_at: Vec<String>,
+}
+
+/// The index by which owners are found.
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct IndexStatus {
+    /// Its column.
+    pub column: String,
+    /// Whether look-ups can use it: the column has a valid GIN index, and the keyring has a key for the index.
+    pub usable: bool,
+    /// Whether every record has its entries; absent if the database did not answer within half a second.
+    pub complete: Option<bool>,
 }
 
 /// A column that the vault does not use without consent.
@@ -184,6 +203,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         fsync: None,
         breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
+        index: None,
         left_alone: Vec::new(),
         not_looked_at: Vec::new(),
     };
@@ -204,6 +224,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     let placement = &plan.placement;
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
+    status.index = index(core, postgres, &plan).await;
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres.layout(), left)).collect();
     status.not_looked_at = outside_of_layout(postgres, &plan).await;
     status.problem = match problem(postgres, &plan) {
@@ -223,6 +244,17 @@ fn problem(postgres: &Postgres, plan: &Plan) -> Option<Error> {
         Err(error) => Some(error),
         Ok(()) => plan.placement.is_local().then(|| Error::new(ErrorKind::Schema, postgres.no_room())),
     }
+}
+
+async fn index(core: &Core, postgres: &Postgres, plan: &Plan) -> Option<IndexStatus> {
+    let column = plan.placement.index.as_deref()?;
+    let finds = plan.some_table(postgres.layout()).is_ok_and(|table| table.finds_by(column, "gin"));
+    let usable = finds && core.keyring.current().subkeys.newest(INDEX).is_some();
+    let complete = match plan.has_slots() {
+        true => postgres.has_unindexed_within(plan, INDEX_LIMIT).await.ok().map(|has_some| !has_some),
+        false => None,
+    };
+    Some(IndexStatus { column: column.to_owned(), usable, complete })
 }
 
 async fn waits_for_disk(postgres: &Postgres) -> Option<bool> {

@@ -5,95 +5,20 @@ use std::time::Instant;
 use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
-use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
-use crate::retell::config::{AGENT_INDEX, API_KEY, PHONE_INDEX, RetellConfig, WEBHOOK_KEY, signing_key};
-use crate::retell::values::{AgentId, PhoneNumber, id_of};
+use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, signing_key};
+use crate::retell::values::id_of;
 use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Core, LoadedRecord};
-use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
+use crate::store::find::{Candidates, OwnerRecord, candidates, is_complete, load_if_has};
 use crate::store::ledger_reads::{note_reads, noting_refusal};
 use crate::store::load::load;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
+use crate::vault::verified::{SignedBy, Verified};
 use crate::webhook::body::WebhookBody;
 use crate::webhook::signature::Signature;
-
-/// A genuine webhook call, and whose it is. There is no way to get one but a verification.
-///
-/// The values are those that the verification read. Use them rather than those of a parser of your own, which may take a
-/// different one where a body has a member twice.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Verified {
-    /// The owner whose key signed the call.
-    pub owner: Owner,
-    /// The event, also one that this version does not know. `None` for a custom function.
-    pub event: Option<String>,
-    /// The agent that the body names.
-    pub agent_id: Option<AgentId>,
-    /// The number of the account that the body names: the one that was called, or the one that called out.
-    pub phone_number: Option<PhoneNumber>,
-    /// The call.
-    pub call_id: Option<String>,
-    /// The chat.
-    pub chat_id: Option<String>,
-    /// When Retell signed it, in milliseconds since 1970.
-    pub signed_at: u64,
-    /// The key that signed it.
-    pub key: SignedBy,
-    /// Whether the owner wants this event: their `webhook_config` lists it, or lists nothing. A call that waits for an answer
-    /// (`call_inbound`, `chat_inbound`, a custom function) is always wanted.
-    ///
-    /// # Security
-    /// `webhook_config` may lie in a plain column, which any role that can write the table can change.
-    pub is_wanted: bool,
-    /// Why the [ledger](crate::ledger) could not take this read of the key before it was served. Set only with
-    /// [`IfNotNoted::ServeAndSay`](crate::ledger::IfNotNoted::ServeAndSay).
-    pub not_noted: Option<Error>,
-}
-
-impl Verified {
-    /// The owner, the id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
-    /// remembers this pair to handle an event once. `None` if the body has no id or no event, and for `transcript_updated`, which
-    /// comes many times for one call.
-    ///
-    /// # Security
-    /// The owner is part of it: another owner can name the same call in a call that their own key signs.
-    pub fn idempotency_key(&self) -> Option<(&Owner, &str, &str)> {
-        let id = self.call_id.as_deref().or(self.chat_id.as_deref());
-        let event = self.event.as_deref().filter(|event| *event != "transcript_updated");
-        Some((&self.owner, id?, event?))
-    }
-}
-
-/// Which of an owner's keys signed a webhook call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SignedBy {
-    /// The key for webhook calls.
-    WebhookKey,
-    /// The API key, of an owner without a key for webhook calls.
-    ApiKey,
-}
-
-impl SignedBy {
-    fn field(self) -> Field {
-        match self {
-            Self::WebhookKey => WEBHOOK_KEY,
-            Self::ApiKey => API_KEY,
-        }
-    }
-
-    /// `webhook_key` or `api_key`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WebhookKey => "webhook_key",
-            Self::ApiKey => "api_key",
-        }
-    }
-}
 
 /// How a webhook call is verified.
 #[derive(Debug, Clone, Default)]
@@ -177,6 +102,9 @@ async fn verify(core: &Core, raw: &[u8], header: &str, options: WebhookOptions) 
 
 /// How many owners of an agent or number are tried.
 const MOST_TRIED: u32 = 32;
+/// How many of them are tried after too many calls that none of them had signed. A call then costs little more than a genuine
+/// one. Few agents have more owners, so this refuses few genuine calls.
+const FEW_TRIED: u32 = 4;
 
 /// What became of the owners of one agent or number.
 enum Tried {
@@ -186,8 +114,8 @@ enum Tried {
         is_cut: bool,
     },
     Several,
-    /// Too many look-ups found nobody.
-    Refused,
+    /// Too many other calls: only a few of them were tried, or none was looked up.
+    Refused(Error),
 }
 
 impl UnverifiedCall<'_> {
@@ -212,7 +140,7 @@ impl UnverifiedCall<'_> {
             match self.try_owners_of(core, kind, value).await {
                 Ok(None) => {}
                 // the other value may find an owner who was verified before
-                Ok(Some(Tried::Refused)) => refused = refused.or_else(|| Some(too_many_unknown())),
+                Ok(Some(Tried::Refused(error))) => refused = refused.or(Some(error)),
                 Ok(Some(Tried::Several)) => return Err(ErrorKind::Ambiguous.into()),
                 Ok(Some(Tried::Nobody { is_cut })) => {
                     was_found = true;
@@ -236,27 +164,69 @@ impl UnverifiedCall<'_> {
 
     /// `None`: nobody has the value.
     async fn try_owners_of(&self, core: &Core, kind: &str, value: &str) -> Result<Option<Tried>> {
-        let last = core.look_ups.last(value);
-        let Some(permit) = core.look_ups.may_look_up(last.is_some(), Instant::now()) else {
-            return Ok(Some(Tried::Refused));
+        let is_known = core.look_ups.last(value).is_some();
+        let Some(permit) = core.look_ups.may_look_up(is_known, Instant::now()) else {
+            return Ok(Some(Tried::Refused(too_many_unknown())));
         };
-        let found = candidates(core, kind, value, MOST_TRIED + 1).await?;
-        if found.owners.is_empty() {
+        let most = if core.look_ups.may_try_many(Instant::now()) { MOST_TRIED } else { FEW_TRIED };
+        let found = match candidates(core, kind, value, most + 1).await {
+            Ok(found) => found,
+            Err(error) => {
+                // an outage is no miss. A busy database is one, or the look-ups would keep it busy
+                if !matches!(error.kind(), ErrorKind::IndexIncomplete | ErrorKind::Busy) {
+                    core.look_ups.give_back(permit);
+                }
+                return Err(error);
+            }
+        };
+        if found.owners.is_empty() && (most == MOST_TRIED || !found.is_cut) {
             core.look_ups.forget(value);
             return Ok(None);
         }
-        core.look_ups.found(permit);
-        let mut tried = found.owners;
-        if let Some(last) = last {
-            last_first(core, &mut tried, last, kind, value).await?;
+        core.look_ups.give_back(permit);
+        let (mut tried, is_cut) = self.try_found(core, found, (kind, value), most).await?;
+        if most < MOST_TRIED && is_cut {
+            tried = match tried {
+                Tried::Nobody { .. } => Tried::Refused(too_many_wrong()),
+                // the call is signed with an owner's key, which another owner may have too
+                Tried::Verified(_) => {
+                    let found = candidates(core, kind, value, MOST_TRIED + 1).await?;
+                    self.try_found(core, found, (kind, value), MOST_TRIED).await?.0
+                }
+                other => other,
+            };
         }
-        let is_cut = found.is_cut || tried.len() > MOST_TRIED as usize;
-        Ok(Some(self.signers(core, tried, value, is_cut)))
+        if let Tried::Verified(found) = &tried {
+            core.look_ups.remember(value, &found.0);
+        }
+        Ok(Some(tried))
     }
 
-    fn signers(&self, core: &Core, tried: Vec<OwnerRecord>, value: &str, is_cut: bool) -> Tried {
+    /// Tries at most so many owners. Returns whether there are more.
+    async fn try_found(
+        &self,
+        core: &Core,
+        found: Candidates,
+        (kind, value): (&str, &str),
+        most: u32,
+    ) -> Result<(Tried, bool)> {
+        let mut owners = found.owners;
+        if let Some(last) = core.look_ups.last(value) {
+            last_first(core, &mut owners, last, kind, value).await?;
+        }
+        let is_cut = found.is_cut || owners.len() > most as usize;
+        owners.truncate(most as usize);
+        let number = owners.len();
+        let tried = self.signers(owners, is_cut);
+        if number > FEW_TRIED as usize && matches!(tried, Tried::Nobody { .. }) {
+            core.look_ups.tried_in_vain(Instant::now());
+        }
+        Ok((tried, is_cut))
+    }
+
+    fn signers(&self, owners: Vec<OwnerRecord>, is_cut: bool) -> Tried {
         let mut signer = None;
-        for OwnerRecord { owner, loaded } in tried.into_iter().take(MOST_TRIED as usize) {
+        for OwnerRecord { owner, loaded } in owners {
             let Ok(Some(config)) = config_of(Ok(loaded)) else { continue };
             let Some(key) = self.signed_by(&config) else { continue };
             if signer.is_some() {
@@ -264,13 +234,7 @@ impl UnverifiedCall<'_> {
             }
             signer = Some(Box::new((owner, key, config)));
         }
-        match signer {
-            Some(signer) => {
-                core.look_ups.remember(value, &signer.0);
-                Tried::Verified(signer)
-            }
-            None => Tried::Nobody { is_cut },
-        }
+        signer.map_or(Tried::Nobody { is_cut }, Tried::Verified)
     }
 
     /// The owner's key that signed the call, if one did.
@@ -349,6 +313,14 @@ fn too_many() -> Error {
 
 fn too_many_unknown() -> Error {
     Error::new(ErrorKind::Busy, "too many webhook calls name agents or numbers that nobody has").with_hint(
+        "answer 503: Retell sends the call again; limit the calls of each address before the service",
+    )
+}
+
+fn too_many_wrong() -> Error {
+    let message =
+        "too many webhook calls name an agent or number of many owners, and are signed by none of them";
+    Error::new(ErrorKind::Busy, message).with_hint(
         "answer 503: Retell sends the call again; limit the calls of each address before the service",
     )
 }

@@ -27,6 +27,11 @@ async fn an_owner_is_found_with_and_without_an_index() {
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("schema apply"), "{}", refused.err);
 
+    let status = || home.json(&["status"])["database"]["index"].clone();
+    let told = || home.run(&["status"]).ok().out;
+    assert_eq!(status(), json!(null));
+    assert!(told().contains("none: `retell-vault find` reads every record"), "{}", told());
+
     let by_agent = ["--agent", "agent_test_b"];
     let scanned = find(&by_agent).ok();
     assert!(scanned.out.starts_with("b ") && scanned.err.contains("every record was read"), "{scanned:?}");
@@ -36,7 +41,12 @@ async fn an_owner_is_found_with_and_without_an_index() {
 
     // the vault of the command uses a column that exists; the planner creates it on request
     home.run(&["schema", "apply", "--column", "index=retell_vault_index"]).ok();
+    let of_index = |usable: bool, complete: bool| json!({ "column": "retell_vault_index", "usable": usable, "complete": complete });
+    assert_eq!(status(), of_index(true, false));
+    assert!(told().contains("some records are missing: run `retell-vault index build`"), "{}", told());
     let built = home.run(&["index", "build", "--json"]).ok().json();
+    assert_eq!(status(), of_index(true, true));
+    assert!(told().contains("retell_vault_index: complete\n"), "{}", told());
     assert_eq!(
         (&built["complete"], &built["indexed"], &built["epoch"]),
         (&json!(true), &json!(2), &json!(1))
@@ -63,6 +73,11 @@ async fn an_owner_is_found_with_and_without_an_index() {
         1,
         "the number belongs to two owners, and nothing guards the rest"
     );
+    db.exec("DO $$ BEGIN EXECUTE (SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+        JOIN pg_am a ON a.oid = c.relam WHERE amname = 'gin' AND indrelid = 'user_profiles'::regclass); END $$")
+        .await;
+    assert_eq!(status(), of_index(false, true));
+    assert!(told().contains("cannot be used: run `retell-vault schema apply`"), "{}", told());
     // what stands on the command line is checked before anything else
     let wrong = find(&["--phone", "not a number"]);
     assert!(wrong.code == 2 && !wrong.err.contains("not a number"), "{wrong:?}");

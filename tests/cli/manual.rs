@@ -358,6 +358,7 @@ async fn index(members: &mut Members) {
     for command in ["index build", "index rotate"] {
         members.run(&home, command, &[], "");
     }
+    members.run(&home, "status", &[], "");
     members.run(&home, "find", &["--agent", "agent_test_canary_call"], "");
 }
 

@@ -12,5 +12,6 @@ mod operation;
 mod orphans;
 mod probe;
 mod schema;
+mod shared_secrets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -56,7 +56,8 @@ async fn a_restored_backup_is_accepted_and_the_next_one_is_found_again() {
     other.store(&owner("fay"), &full_config("fay")).await.unwrap();
     other.store(&owner("gus"), &full_config("gus")).await.unwrap();
     stage.db.exec("DELETE FROM retell_vault.ledger WHERE usr = 'fay'").await;
-    stage.db.exec("DELETE FROM user_profiles WHERE user_id = 'ann'").await;
+    let unnoticed = "SET session_replication_role = replica; DELETE FROM user_profiles WHERE user_id = 'ann'";
+    stage.db.exec(unnoticed).await;
     let found = other.verify_ledger(&none).await.unwrap();
     assert_eq!((found.missing_entries, found.vanished.len()), (1, 1), "{found:?}");
     // an accepted number that holds an entry again is nothing new, and one that was not accepted is

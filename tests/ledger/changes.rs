@@ -125,7 +125,7 @@ async fn what_was_done_to_rows_and_entries_is_found() {
             encrypted_call_agent_id = o.encrypted_call_agent_id, encrypted_sms_agent_id = o.encrypted_sms_agent_id,
             encrypted_agent_config = o.encrypted_agent_config, phone_number = o.phone_number, webhook_config = o.webhook_config
             FROM old_rows o WHERE u.user_id = 'ann' AND o.user_id = 'ann'", |found| found.went_back.len() == 1),
-        ("DELETE FROM user_profiles WHERE user_id = 'ann'", |found| found.vanished.len() == 1),
+        ("SET session_replication_role = replica; DELETE FROM user_profiles WHERE user_id = 'ann'", |found| found.vanished.len() == 1),
         ("DELETE FROM user_profiles WHERE user_id = 'gone'", |found| found.removed.len() == 1 && found.is_unbroken()),
         ("DELETE FROM retell_vault.ledger WHERE usr = 'ben'", |found| !found.missing.is_empty() && found.appeared.len() == 1),
         ("UPDATE retell_vault.ledger SET actor = 'mallory' WHERE seq = 2", |found| found.altered.len() == 1),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod actors;
+mod after_restore;
 mod campaign;
 mod changes;
 mod checkpoints;
@@ -9,6 +10,8 @@ mod copies;
 mod export;
 mod list;
 mod reads;
+mod removed;
+mod rights;
 #[path = "../support/mod.rs"]
 mod support;
 mod tampering;

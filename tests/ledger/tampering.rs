@@ -304,7 +304,11 @@ impl Campaign {
             }
             Kind::DeleteRow => {
                 let user = self.present[rng.random_range(0..self.present.len())].clone();
-                (format!("DELETE FROM user_profiles WHERE user_id = '{user}'"), Named::Vanished(user))
+                // unnoticed by the trigger of the table
+                let sql = format!(
+                    "SET LOCAL session_replication_role = replica; DELETE FROM user_profiles WHERE user_id = '{user}'"
+                );
+                (sql, Named::Vanished(user))
             }
             Kind::RestoreAll => {
                 let round = rng.random_range(0..ROUNDS);

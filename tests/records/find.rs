@@ -11,7 +11,7 @@ use retell_vault::sync::Fallback;
 use retell_vault::testing::Fault;
 use retell_vault::{ErrorKind, Keyring, Layout, RetellConfig, Vault};
 
-use crate::support::faults::number;
+use crate::support::faults::{BOUND, Lock, number};
 use crate::support::rows::value;
 use crate::support::vaults::*;
 use crate::support::*;
@@ -532,6 +532,22 @@ async fn the_doctor_examines_the_index() {
     assert_eq!(about_the_index().await, [("shared_values", Some(1), both)]);
     db.exec("UPDATE user_profiles SET retell_vault_index = NULL").await;
     assert_eq!(about_the_index().await, [("index_incomplete", None, vec![])]);
+}
+
+/// The status waits for no table that is locked, and does not guess.
+#[tokio::test]
+async fn the_status_tells_whether_the_index_is_complete_if_the_table_answers() {
+    let (db, _hosts, vault) = stage(SEALED).await;
+    vault.store(&owner("a"), &agent("a")).await.unwrap();
+    let complete = async || vault.status().await.unwrap().database.unwrap().index.unwrap().complete;
+    assert_eq!(complete().await, Some(true));
+    db.exec("UPDATE user_profiles SET retell_vault_index = NULL").await;
+    assert_eq!(complete().await, Some(false));
+    let lock = Lock::on_table(&db.url).await;
+    let told = tokio::time::timeout(BOUND, complete()).await.expect("it ends");
+    assert_eq!(told, None);
+    lock.release().await;
+    assert_eq!(complete().await, Some(false));
 }
 
 /// A campaign: look-ups beside a bare SELECT by the primary key, in a table of `RETELL_VAULT_TEST_OWNERS` rows.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use retell_vault::config::{ApiKey, WebhookConfig};
 use retell_vault::connection::Timeouts;
 use retell_vault::rotation::IndexOptions;
+use retell_vault::testing::Fault;
 use retell_vault::webhooks::{SignedBy, Verified, WebhookOptions};
 use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
@@ -435,6 +437,87 @@ async fn made_up_agents_are_limited_and_do_not_stop_known_ones() {
         }
     };
     assert_eq!(bob.as_deref(), Ok("bob"));
+}
+
+/// A caller who comes after an outage has paid for none of the calls that it failed.
+#[tokio::test]
+async fn look_ups_that_an_outage_failed_use_up_nothing() {
+    let (vault, faults) = Vault::in_memory().await.unwrap();
+    vault.store(&owner("alice"), &with_agent("alice", AGENT)).await.unwrap();
+    faults.switch_on(Fault::Error(ErrorKind::Unavailable));
+    for _ in 0..2_000 {
+        let refused = owner_of(&vault, &key_of("alice"), &call_of(AGENT)).await;
+        assert_eq!(refused, Err(ErrorKind::Unavailable));
+    }
+    faults.clear();
+    assert_eq!(owner_of(&vault, &key_of("alice"), &call_of(AGENT)).await.as_deref(), Ok("alice"));
+}
+
+/// A database that does not keep up is not asked without a limit.
+#[tokio::test]
+async fn look_ups_that_a_busy_database_failed_are_limited() {
+    let (vault, faults) = Vault::in_memory().await.unwrap();
+    faults.switch_on(Fault::Error(ErrorKind::Busy));
+    let mut limited = false;
+    for _ in 0..20_000 {
+        let refused = refusal_or_owner(&vault, &key_of("alice"), &call_of(AGENT)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Busy);
+        if refused.to_string().contains("too many webhook calls") {
+            limited = true;
+            break;
+        }
+    }
+    assert!(limited);
+}
+
+/// Whoever knows an agent of many owners could have all of their records opened by each call.
+#[tokio::test]
+async fn wrong_signatures_for_an_agent_of_many_owners_are_limited() {
+    const OTHER: &str = "agent_test_of_two";
+    let (vault, _) = Vault::in_memory().await.unwrap();
+    for n in 0..10 {
+        let user = format!("user-{n}");
+        // two of them have one key
+        let key_of_whom = if n == 8 { "user-2" } else { &user };
+        vault.store(&owner(&user), &with_agent(key_of_whom, AGENT)).await.unwrap();
+    }
+    for user in ["alice", "bob"] {
+        vault.store(&owner(user), &with_agent(user, OTHER)).await.unwrap();
+    }
+    let call = async |user: &str, agent: &str| owner_of(&vault, &key_of(user), &call_of(agent)).await;
+    assert_eq!(call("user-7", AGENT).await.as_deref(), Ok("user-7"));
+
+    let wrong_until_limited = async || {
+        for n in 0..10_000 {
+            match call("nobody", AGENT).await {
+                Err(ErrorKind::Unverified) => {}
+                refused => {
+                    assert_eq!(refused, Err(ErrorKind::Busy));
+                    return n;
+                }
+            }
+        }
+        panic!("no call was limited");
+    };
+    assert!(wrong_until_limited().await >= 100);
+    // the owner who was verified before, and agents of few owners, are not
+    assert_eq!(call("user-7", AGENT).await.as_deref(), Ok("user-7"));
+    wrong_until_limited().await;
+    assert_eq!(call("nobody", OTHER).await, Err(ErrorKind::Unverified));
+    for user in ["alice", "bob"] {
+        assert_eq!(call(user, OTHER).await.as_deref(), Ok(user));
+    }
+    // a key that one of the few has is still compared with all of them
+    wrong_until_limited().await;
+    assert_eq!(call("user-2", AGENT).await, Err(ErrorKind::Ambiguous));
+    // another owner gets through when Retell sends the call again
+    let mut again = 0;
+    while let Err(kind) = call("user-9", AGENT).await {
+        assert_eq!(kind, ErrorKind::Busy);
+        again += 1;
+        assert!(again < 1_000, "it is refused for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

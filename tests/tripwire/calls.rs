@@ -293,6 +293,7 @@ async fn index(stage: &mut Stage) {
     stage.watch("find_by_agent", find).await;
     let number = "+14155550100".parse().unwrap();
     stage.watch("find_by_phone", vault.find_by_phone(&number)).await;
+    stage.watch("status (index)", vault.status()).await;
     stage.watch("rotate_index_key", vault.rotate_index_key(&Default::default(), |_| {})).await;
     vault.close().await;
 }

@@ -16,8 +16,8 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
         LedgerCommand::Begin => begin(global).await,
         LedgerCommand::List(list) => ledger_list::list(global, list).await,
         LedgerCommand::Export(export) => ledger_export::export(global, export).await,
-        LedgerCommand::Verify { with, verifying_key } => {
-            verify(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
+        LedgerCommand::Verify { with, verifying_key, strict } => {
+            verify(global, &ledger_copies::read(with, verifying_key.as_deref())?, *strict).await
         }
         LedgerCommand::Accept { with, verifying_key } => {
             accept(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
@@ -57,7 +57,7 @@ async fn begin(global: &Global) -> Result<(), Failure> {
     }
 }
 
-async fn verify(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
+async fn verify(global: &Global, copies: &LedgerCopies, strict: bool) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let found = vault.verify_ledger(copies).await?;
     match global.json {
@@ -65,6 +65,10 @@ async fn verify(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
         false => print::out(&as_text(&found))?,
     }
     match found.is_unbroken() {
+        true if strict && !found.removed.is_empty() => Err(Failure::new(
+            format!("rows of {} were removed", print::count(found.removed.len() as u64, "owner")),
+            "nothing proves that a note of a removal is true; leave out --strict to accept them",
+        )),
         true => Ok(()),
         false => Err(Failure::new(
             "the ledger and the records do not agree",

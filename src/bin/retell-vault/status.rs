@@ -1,7 +1,7 @@
 //! `status`: the database, the local file and the keys. An unreachable database is part of the result.
 
 use retell_vault::keyring::KeyInfo;
-use retell_vault::status::{DatabaseStatus, LocalStatus, Status};
+use retell_vault::status::{DatabaseStatus, IndexStatus, LocalStatus, Status};
 use retell_vault::sync::{KeptReason, KeptRecord};
 use serde_json::{Value, json};
 
@@ -49,6 +49,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         "transaction_pooler": database.transaction_pooler,
         "fsync": database.fsync,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
+        "index": database.index,
         "left_alone": database.left_alone,
         "not_looked_at": database.not_looked_at,
     })
@@ -118,6 +119,12 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
     if database.fsync == Some(false) {
         rows.push(row("fsync", "off: a crash of the server's machine may lose acknowledged writes"));
     }
+    match &database.index {
+        Some(index) => rows.push(row("index", &index_text(index))),
+        // without slots the table was not examined
+        None if database.slots.is_empty() => {}
+        None => rows.push(row("index", "none: `retell-vault find` reads every record")),
+    }
     rows.extend(database.problem.as_ref().map(|problem| row("problem", &problem.to_string())));
     if !database.not_looked_at.is_empty() {
         rows.push(row("not searched", &token_count::some(&database.not_looked_at)));
@@ -130,6 +137,16 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
         rows.push(row(&format!("column {}", left.column), &meaning));
     }
     rows
+}
+
+fn index_text(index: &IndexStatus) -> String {
+    let state = match (index.usable, index.complete) {
+        (false, _) => "cannot be used: run `retell-vault schema apply`, then `retell-vault index build`",
+        (true, Some(true)) => "complete",
+        (true, Some(false)) => "some records are missing: run `retell-vault index build`",
+        (true, None) => "not known whether it is complete: the database did not answer in time",
+    };
+    format!("{}: {state}", index.column)
 }
 
 fn slot_row(slot: &retell_vault::status::SlotStatus) -> [String; 3] {

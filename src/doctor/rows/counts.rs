@@ -9,6 +9,7 @@ use crate::crypto::sealer;
 use crate::doctor::context::TableContext;
 use crate::doctor::rows::columns::{ColumnPart, ColumnRole, WatchedColumns};
 use crate::doctor::rows::json_secrets::{JsonPath, look_into};
+use crate::doctor::rows::secret_hashes::{SecretHashes, SecretKind};
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::error::ErrorKind;
 use crate::keyring::keys::RootKeys;
@@ -23,7 +24,7 @@ use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 use crate::retell::json::wipe;
 
 /// The maximum number of owners that a finding names.
-const NAMED: usize = 5;
+pub(crate) const NAMED: usize = 5;
 
 /// The maximum number of places in JSON that get separate findings.
 const PLACES: usize = 100;
@@ -76,6 +77,8 @@ pub(crate) struct RowCounts {
     pub(crate) problems: BTreeMap<RecordProblem, Occurrences>,
     /// JSON that is too long or too deep to search.
     pub(crate) too_long: u64,
+    /// Of the secrets in the records that were opened, if several owners may have the same.
+    pub(crate) secrets: Option<SecretHashes>,
 }
 
 /// What the rows of the table hold, and how many of them were examined.
@@ -85,6 +88,19 @@ pub(crate) struct ExaminedRows<'a> {
     pub(crate) counts: RowCounts,
     /// Whether every row was examined.
     pub(crate) is_exact: bool,
+    /// Secrets that several owners have, if every record was opened.
+    pub(crate) shared: Vec<SharedSecrets>,
+}
+
+/// Secrets of one kind that several owners have.
+pub(crate) struct SharedSecrets {
+    pub(crate) kind: SecretKind,
+    /// The number of these secrets.
+    pub(crate) count: u64,
+    /// The number of owners who have one of them.
+    pub(crate) concerned: u64,
+    /// At most five owners of one of these secrets.
+    pub(crate) owners: Vec<String>,
 }
 
 impl ExaminedRows<'_> {
@@ -299,7 +315,7 @@ impl RowCounts {
             }
         };
         if let Some((keyring, fields)) = keyring
-            && let Err(problem) = opens(&record, owner, keyring, fields)
+            && let Err(problem) = opens(&record, owner, (keyring, fields), self.secrets.as_mut())
         {
             self.problem(problem, name);
         }
@@ -316,7 +332,7 @@ impl RowCounts {
             true => Record::new(current.tokens, PlainTexts::default()).map_err(|error| problem(error.kind())),
             false => Err(problem(ErrorKind::Malformed)),
         };
-        if let Err(problem) = record.and_then(|record| opens(&record, Some(owner), keyring, fields)) {
+        if let Err(problem) = record.and_then(|record| opens(&record, Some(owner), (keyring, fields), None)) {
             self.problem(problem, &name);
         }
     }
@@ -344,14 +360,19 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
 fn opens(
     record: &Record,
     owner: Option<&Owner>,
-    keyring: &RootKeys,
-    fields: &Fields,
+    (keyring, fields): (&RootKeys, &Fields),
+    mut secrets: Option<&mut SecretHashes>,
 ) -> Result<(), RecordProblem> {
     let Some(owner) = owner else {
         return Err(RecordProblem::Unreadable("its owner id is not valid".to_owned()));
     };
     let scope = Scope { namespace: fields.namespace, owner };
-    match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields)) {
+    let take = |field, json: &str| {
+        if let (Some(secrets), Some(spec)) = (secrets.as_deref_mut(), fields.spec(field)) {
+            secrets.take(owner, field, spec, json);
+        }
+    };
+    match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields, take)) {
         Err(error) if error.kind() != ErrorKind::UnknownKey => Err(problem(error.kind())),
         _ => Ok(()),
     }

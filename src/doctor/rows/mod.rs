@@ -5,6 +5,7 @@ pub(super) mod columns;
 pub(super) mod counts;
 pub(super) mod json_secrets;
 pub(super) mod name_patterns;
+pub(super) mod secret_hashes;
 pub(super) mod text_class;
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use futures_util::future::join;
 use crate::doctor::context::TableContext;
 use crate::doctor::options::DoctorProgress;
 use crate::doctor::rows::columns::{ColumnRole, WatchedColumns};
-use crate::doctor::rows::counts::{ExaminedRows, RowCounts};
+use crate::doctor::rows::counts::{ExaminedRows, NAMED, RowCounts, SharedSecrets};
+use crate::doctor::rows::secret_hashes::{SecretHash, SecretHashes, SecretKind, SharedHashes};
 use crate::error::{Error, ErrorKind};
 use crate::keyring::keys::RootKeys;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
@@ -49,7 +51,10 @@ pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<Examine
         true => (every_row(context, &columns, &scan).await?, true),
         false => some_rows(context, &columns, &scan).await?,
     };
-    let rows = ExaminedRows { context, columns, counts, is_exact };
+    let mut rows = ExaminedRows { context, columns, counts, is_exact, shared: Vec::new() };
+    if let Some(secrets) = rows.counts.secrets.take() {
+        rows.shared = shared_secrets(context, &rows.columns, &scan, secrets).await?;
+    }
     note_extent(&rows);
     note_not_looked_at(context, &rows.columns);
     Ok(rows)
@@ -143,21 +148,94 @@ async fn every_row(
     let (postgres, patience) = (context.postgres, context.postgres.database.patience());
     let roles: Arc<[(ColumnRole, usize)]> = columns.roles.clone().into();
     let mut progress = DoctorProgress { rows: number_of_rows(context, scan).await?, opened: 0 };
-    let mut counts = RowCounts::default();
+    let secrets = match context.plan.placement.index {
+        // two owners of one entry are another finding
+        Some(_) => SecretHashes::new()?.fields_only(),
+        None => SecretHashes::new()?,
+    };
+    let mut counts = RowCounts { secrets: Some(secrets), ..RowCounts::default() };
+    let mut before = None;
     let (mut page, mut last) = postgres.rows_after(scan, None, PAGE, patience).await?;
     while let Some(position) = last {
+        counts.secrets.iter_mut().for_each(|secrets| secrets.start_page(before.take()));
+        before = Some(position.clone());
         let keyring = context.core.keyring.current();
         let opened = tokio::task::spawn_blocking({
             let (roles, fields) = (roles.clone(), context.layout.fields.clone());
             move || opened(&page, &roles, &fields, &keyring, counts)
         });
         let (opened, next) = join(opened, postgres.rows_after(scan, Some(&position), PAGE, patience)).await;
-        counts = opened.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        counts = opened.map_err(|_| shutting_down())??;
         (page, last) = next?;
         progress = DoctorProgress { rows: progress.rows.max(counts.rows), opened: counts.rows };
         context.host.tell(&progress);
     }
     Ok(counts)
+}
+
+/// The secrets that several owners have. Reads a few pages again to name these owners.
+async fn shared_secrets(
+    context: &TableContext<'_>,
+    columns: &WatchedColumns,
+    scan: &Scan,
+    mut secrets: SecretHashes,
+) -> Result<Vec<SharedSecrets>, DatabaseError> {
+    let (postgres, patience) = (context.postgres, context.postgres.database.patience());
+    if secrets.is_cut() {
+        context.host.note(format!(
+            "secrets of several owners were not searched for in all of {}: only the first 1,000,000 secrets were compared",
+            postgres.table_name()
+        ));
+    }
+    let shared = secrets.shared(NAMED);
+    let wanted: Vec<(SecretKind, SecretHash)> =
+        shared.iter().flat_map(|shared| shared.named.iter().map(|hash| (shared.kind, *hash))).collect();
+    let mut named: Vec<(SecretKind, String)> = Vec::new();
+    for before in secrets.pages_of(wanted.iter().map(|(_, hash)| hash)) {
+        let (page, _) = postgres.rows_after(scan, before.as_ref(), PAGE, patience).await?;
+        let (roles, fields) = (columns.roles.clone(), context.layout.fields.clone());
+        let (keyring, wanted, secrets) = (context.core.keyring.current(), wanted.clone(), secrets.emptied());
+        let owners = tokio::task::spawn_blocking(move || {
+            owners_of(
+                &wanted,
+                &page,
+                |row, counts| counts.take(row, &roles, &fields, Some(&keyring)),
+                &secrets,
+            )
+        });
+        named.extend(owners.await.map_err(|_| shutting_down())??);
+    }
+    let of_kind = |SharedHashes { kind, count, owners: concerned, .. }| {
+        let mut owners: Vec<_> =
+            named.iter().filter(|(of, _)| *of == kind).map(|(_, owner)| owner.clone()).collect();
+        owners.sort();
+        owners.dedup();
+        SharedSecrets { kind, count, concerned, owners }
+    };
+    Ok(shared.into_iter().map(of_kind).collect())
+}
+
+/// The owners in a page who have one of these secrets.
+fn owners_of(
+    wanted: &[(SecretKind, SecretHash)],
+    page: &[Scanned],
+    take: impl Fn(&Scanned, &mut RowCounts) -> Result<(), DatabaseError>,
+    secrets: &SecretHashes,
+) -> Result<Vec<(SecretKind, String)>, DatabaseError> {
+    let mut owners = Vec::new();
+    for row in page {
+        let mut counts = RowCounts { secrets: Some(secrets.emptied()), ..RowCounts::default() };
+        take(row, &mut counts)?;
+        let Some(held) = counts.secrets else { continue };
+        for (kind, _) in wanted.iter().filter(|(kind, hash)| held.has(*kind, hash)) {
+            owners.push((*kind, row.owner()?.0));
+        }
+    }
+    Ok(owners)
+}
+
+fn shutting_down() -> Error {
+    Error::new(ErrorKind::Busy, "the program is shutting down")
 }
 
 /// Counts only a small table, because counting reads the whole table.

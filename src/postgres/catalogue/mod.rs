@@ -11,4 +11,4 @@ pub(crate) mod snapshot;
 pub(crate) mod statistics;
 pub(crate) mod table;
 pub(crate) mod table_column;
-mod trusted;
+pub(crate) mod trusted;

@@ -19,6 +19,17 @@ pub(super) fn is_trusted_function(function: &str, owner: &str) -> String {
     )
 }
 
+/// A condition that a role acts only for roles with all the rights of the owner of the table: it is one of them, or nobody can
+/// log in as it and its members are all such roles. Both arguments are expressions for oids.
+pub(crate) fn acts_for(role: &str, owner: &str) -> String {
+    let may_act = "pg_catalog.pg_has_role";
+    format!(
+        "({may_act}({role}, {owner}, 'USAGE') OR EXISTS (SELECT FROM pg_catalog.pg_roles acting WHERE acting.oid = {role} AND NOT acting.rolcanlogin) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles member WHERE member.oid <> {role} AND NOT member.rolsuper \
+         AND {may_act}(member.oid, {role}, 'MEMBER') AND NOT {may_act}(member.oid, {owner}, 'USAGE')))"
+    )
+}
+
 /// A condition that `auth.uid()` exists, and that trusted roles own the function and its schema. Then `anon`,
 /// `authenticated` and `service_role` are the roles of Supabase too, because no other role can have taken these names.
 pub(super) fn is_supabase(owner: &str) -> String {

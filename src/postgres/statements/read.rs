@@ -219,6 +219,17 @@ impl Postgres {
         Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
     }
 
+    /// As [`has_unindexed`](Self::has_unindexed). The server gives up after the limit, with `Busy`.
+    pub(crate) async fn has_unindexed_within(
+        &self,
+        plan: &Plan,
+        limit: Duration,
+    ) -> Result<bool, DatabaseError> {
+        let (_, statements) = plan.work()?;
+        let Some(sql) = statements.unindexed.clone() else { return Ok(true) };
+        Ok(!self.look_within(limit, sql).await?.is_empty())
+    }
+
     /// The keys that some tokens of the table name, at most one per row. Empty if no token was found within the limit.
     /// `None` if no column can hold a token.
     pub(crate) async fn some_keys(&self, limit: Duration) -> Result<Option<Vec<KeyId>>, DatabaseError> {

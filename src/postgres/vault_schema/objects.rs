@@ -9,6 +9,7 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{literal, quote};
 use crate::postgres::statements::with_entry::{LEDGER, column_names};
+use crate::postgres::vault_schema::removed::create_function;
 
 pub(crate) const SCHEMA: &str = "retell_vault";
 /// The schema as messages name it.
@@ -17,7 +18,7 @@ pub(crate) const KEYRING: &str = "retell_vault.keyring";
 pub(in crate::postgres) const HOSTS: &str = "retell_vault.hosts";
 pub(in crate::postgres) const LOCAL_FILES: &str = "retell_vault.local_files";
 /// The tables of the schema.
-pub(crate) const TABLE_NAMES: [&str; 4] = ["keyring", "hosts", "local_files", "ledger"];
+pub(crate) const TABLE_NAMES: [&str; 5] = ["keyring", "hosts", "local_files", "ledger", "removed"];
 
 /// Whether the schema is there, and a role owns it that this session may act as.
 const SCHEMA_OWNER: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
@@ -35,11 +36,11 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT EXISTS (SE
             OR d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = c.oid)
             OR d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint WHERE conrelid = c.oid)))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files', 'ledger'])";
+    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files', 'ledger', 'removed'])";
 
 /// Only where there is no schema: it takes the right to create one, even if it exists.
 const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
-const TABLE_STATEMENTS: [&str; 10] = [
+const TABLE_STATEMENTS: [&str; 13] = [
     "CREATE TABLE IF NOT EXISTS retell_vault.keyring (
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
@@ -86,9 +87,18 @@ const TABLE_STATEMENTS: [&str; 10] = [
     "CREATE INDEX IF NOT EXISTS retell_vault_ledger_others ON retell_vault.ledger (place, usr COLLATE pg_catalog.\"C\",
     tenant COLLATE pg_catalog.\"C\", at_ms) WHERE after IS NULL AND usr IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS retell_vault_ledger_received ON retell_vault.ledger USING brin (received)",
+    "CREATE TABLE IF NOT EXISTS retell_vault.removed (
+    place pg_catalog.text NOT NULL,
+    usr pg_catalog.text,
+    tenant pg_catalog.text,
+    role pg_catalog.text NOT NULL,
+    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    "CREATE INDEX IF NOT EXISTS retell_vault_removed_owners ON retell_vault.removed (place, usr COLLATE pg_catalog.\"C\",
+    tenant COLLATE pg_catalog.\"C\")",
     "COMMENT ON TABLE retell_vault.keyring IS 'retell-vault: the sealed keyring, one row for each generation'",
     "COMMENT ON TABLE retell_vault.local_files IS 'retell-vault: how often each local file was pushed'",
     "COMMENT ON TABLE retell_vault.ledger IS 'retell-vault: the ledger, to which entries are only added'",
+    "COMMENT ON TABLE retell_vault.removed IS 'retell-vault: rows that were deleted, as a trigger noted them'",
 ];
 
 /// Takes the rights of everybody and of the clients of a hosted database away. These roles may come later, so the server
@@ -101,16 +111,18 @@ FOR client IN SELECT 'PUBLIC'::pg_catalog.text UNION ALL SELECT pg_catalog.quote
     WHERE rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['anon', 'authenticated']::pg_catalog.text[])
 LOOP
     EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA retell_vault FROM %s CASCADE', client);
-    EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files, retell_vault.ledger FROM %s CASCADE', client);
+    EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files, retell_vault.ledger, retell_vault.removed FROM %s CASCADE', client);
+    EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION retell_vault.note_removed() FROM %s CASCADE', client);
 END LOOP;
 END
 $vault$";
 
-/// Removes the tables and the schema, each only if it is empty. A row of the keyring is never dropped.
+/// Removes the tables and the schema, each only if it is empty, and the function if no trigger uses it. A row of the keyring is
+/// never dropped.
 const REMOVE_EMPTY: &str = "DO $vault$
 DECLARE ours pg_catalog.text; has_rows pg_catalog.bool;
 BEGIN
-FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files', 'ledger']::pg_catalog.text[] LOOP
+FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files', 'ledger', 'removed']::pg_catalog.text[] LOOP
     IF EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
         WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
         AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ours) THEN
@@ -121,7 +133,11 @@ FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files', 'ledger']::pg_cat
         END IF;
     END IF;
 END LOOP;
-IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
+    WHERE tgfoid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('retell_vault.note_removed()')) THEN
+    DROP FUNCTION IF EXISTS retell_vault.note_removed();
+END IF;
+IF pg_catalog.to_regprocedure('retell_vault.note_removed()') IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
     DROP SCHEMA IF EXISTS retell_vault;
 END IF;
@@ -139,7 +155,8 @@ pub(crate) enum Existing {
 /// they may read the keyring, write notes of hosts, count the pushes of local files, and add entries to the ledger.
 pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
     let schema = (existing == Existing::Nothing).then_some(&CREATE_SCHEMA);
-    let fixed = schema.into_iter().chain(&TABLE_STATEMENTS).chain([&CLOSE]).map(|&sql| sql.to_owned());
+    let tables = schema.into_iter().chain(&TABLE_STATEMENTS).map(|&sql| sql.to_owned());
+    let fixed = tables.chain([create_function(), CLOSE.to_owned()]);
     fixed.chain(roles.iter().flat_map(|role| grants(role))).collect()
 }
 

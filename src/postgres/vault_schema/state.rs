@@ -4,9 +4,11 @@ use serde::Deserialize;
 use sqlx::postgres::PgArguments;
 
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::trusted::acts_for;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::vault_schema::objects::{Existing, SCHEMA, column};
+use crate::postgres::vault_schema::removed::NOTE_REMOVED_BODY;
 
 const STATE: &str = include_str!("state.sql");
 
@@ -21,8 +23,10 @@ pub(crate) struct VaultSchema {
     pub(crate) creatable: bool,
     /// That role.
     pub(crate) actor: String,
-    /// Owners that have neither the rights of the owner of the application's table nor are the vault's own role.
+    /// Owners that are not the vault's own role, and may act for others than the owner of the application's table.
     pub(crate) others: Vec<String>,
+    /// Whether the vault's own role could change or remove entries of the ledger.
+    pub(crate) rewrites_ledger: bool,
     /// Tables that do not exist.
     pub(crate) missing: Vec<String>,
     /// Columns of our tables that are missing or have another type, as `table.column`.
@@ -127,7 +131,9 @@ pub(crate) async fn look(
     bind(&mut arguments, relation)?;
     bind(&mut arguments, roles.to_vec())?;
     bind(&mut arguments, SCHEMA)?;
-    let rows = database.inspect(Query { sql: STATE.into(), arguments }).await?;
+    bind(&mut arguments, NOTE_REMOVED_BODY)?;
+    let sql = STATE.replace("{acts_for}", &acts_for("o.owner", "here.relowner"));
+    let rows = database.inspect(Query { sql: sql.into(), arguments }).await?;
     let odd = || {
         Error::new(ErrorKind::Schema, "the catalogue's answer about the vault's schema is not as expected")
     };

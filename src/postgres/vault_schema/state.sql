@@ -11,14 +11,15 @@ wanted (relname, attname, kind) AS (VALUES
   ('ledger', 'at_ms', 'bigint'), ('ledger', 'op', 'text'), ('ledger', 'place', 'text'), ('ledger', 'usr', 'text'), ('ledger', 'tenant', 'text'),
   ('ledger', 'before', 'text'), ('ledger', 'after', 'text'), ('ledger', 'digest', 'bytea'), ('ledger', 'outcome', 'text'), ('ledger', 'actor', 'text'),
   ('ledger', 'reason', 'text'), ('ledger', 'request', 'text'), ('ledger', 'host', 'text'), ('ledger', 'release', 'text'), ('ledger', 'detail', 'text'),
-  ('ledger', 'mac', 'bytea'), ('ledger', 'received', 'timestamp with time zone')),
+  ('ledger', 'mac', 'bytea'), ('ledger', 'received', 'timestamp with time zone'),
+  ('removed', 'place', 'text'), ('removed', 'usr', 'text'), ('removed', 'tenant', 'text'), ('removed', 'role', 'text'), ('removed', 'at', 'timestamp with time zone')),
 allowed (relname, privilege) AS (VALUES
   ('', 'USAGE'), ('keyring', 'SELECT'), ('keyring', 'INSERT'), ('keyring', 'DELETE'),
   ('hosts', 'SELECT'), ('hosts', 'INSERT'), ('hosts', 'UPDATE'), ('hosts', 'DELETE'),
   ('local_files', 'SELECT'), ('local_files', 'INSERT'), ('local_files', 'UPDATE'),
-  ('ledger', 'INSERT'), ('ledger', 'SELECT'), ('ledger', 'DELETE')),
+  ('ledger', 'INSERT'), ('ledger', 'SELECT'), ('ledger', 'DELETE'), ('removed', 'SELECT'), ('removed', 'DELETE')),
 needed (relname, privilege) AS (
-  SELECT * FROM allowed WHERE (relname, privilege) NOT IN (('keyring', 'INSERT'), ('keyring', 'DELETE'), ('ledger', 'SELECT'), ('ledger', 'DELETE'))),
+  SELECT * FROM allowed WHERE (relname, privilege) NOT IN (('keyring', 'INSERT'), ('keyring', 'DELETE'), ('ledger', 'SELECT'), ('ledger', 'DELETE'), ('removed', 'SELECT'), ('removed', 'DELETE'))),
 ours AS (
   SELECT c.* FROM pg_class c JOIN here ON c.relnamespace = here.oid
   WHERE c.relkind = 'r' AND c.relname IN (SELECT relname FROM wanted)),
@@ -55,7 +56,7 @@ planted (rank, what, drop) AS (
       'retell_vault_ledger_number', 'ledger_seq_check', 'ledger_head_check', 'ledger_op_check', 'ledger_place_check', 'ledger_usr_check', 'ledger_tenant_check', 'ledger_before_check', 'ledger_after_check', 'ledger_digest_check', 'ledger_outcome_check', 'ledger_actor_check', 'ledger_reason_check', 'ledger_request_check', 'ledger_host_check', 'ledger_release_check', 'ledger_detail_check', 'ledger_mac_check'))
   UNION ALL SELECT 3, format('index %s', x.relname), format('DROP INDEX retell_vault.%I', x.relname)
   FROM pg_index i JOIN ours o ON o.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-  WHERE x.relname NOT IN ('retell_vault_ledger_states', 'retell_vault_ledger_others', 'retell_vault_ledger_received')
+  WHERE x.relname NOT IN ('retell_vault_ledger_states', 'retell_vault_ledger_others', 'retell_vault_ledger_received', 'retell_vault_removed_owners')
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND conrelid = i.indrelid)
   UNION ALL SELECT 4, format('default of %s.%s', o.relname, a.attname), CASE WHEN a.attgenerated <> '' THEN NULL
     WHEN a.attname IN ('at', 'received') THEN format('ALTER TABLE retell_vault.%I ALTER COLUMN %I SET DEFAULT pg_catalog.clock_timestamp()', o.relname, a.attname)
@@ -73,8 +74,12 @@ planted (rank, what, drop) AS (
     JOIN (VALUES ('v', 'view', true), ('m', 'materialized view', true), ('S', 'sequence', true), ('c', 'type', true),
       ('r', 'table', false), ('p', 'partitioned table', false), ('f', 'foreign table', false)) AS k (kind, word, drops) ON k.kind = c.relkind::text
   WHERE c.oid NOT IN (SELECT oid FROM ours)
-  UNION ALL SELECT 7, format('function %s', p.oid::regprocedure), format('DROP ROUTINE %s', p.oid::regprocedure)
-  FROM pg_proc p JOIN here ON p.pronamespace = here.oid),
+  -- ours may have triggers, which go with it; the plan makes both again
+  UNION ALL SELECT 7, format('function %s', p.oid::regprocedure),
+    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.oid = to_regprocedure('retell_vault.note_removed()') THEN ' CASCADE' ELSE '' END
+  FROM pg_proc p JOIN here ON p.pronamespace = here.oid
+  WHERE (p.oid = to_regprocedure('retell_vault.note_removed()') AND p.prosrc = $4 AND p.prosecdef
+    AND p.proconfig = ARRAY['search_path=""'] AND p.proowner = here.nspowner) IS NOT TRUE),
 actable AS (
   SELECT coalesce(pg_has_role(actor, nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM ours WHERE NOT pg_has_role(actor, ours.relowner, 'USAGE')), false) AS owned FROM here)
 SELECT json_build_object(
@@ -84,7 +89,10 @@ SELECT json_build_object(
   'actor', here.actor,
   'others', (SELECT coalesce(json_agg(DISTINCT pg_get_userbyid(o.owner)), '[]')
     FROM (SELECT here.nspowner UNION ALL SELECT relowner FROM ours) AS o (owner)
-    WHERE NOT (pg_has_role(o.owner, here.relowner, 'USAGE') OR pg_get_userbyid(o.owner) = current_user)),
+    WHERE NOT ({acts_for} OR pg_get_userbyid(o.owner) = current_user)),
+  'rewrites_ledger', EXISTS (SELECT FROM pg_roles r JOIN ours o ON o.relname = 'ledger' WHERE r.rolname = current_user
+    AND (r.rolsuper OR pg_has_role(o.relowner, 'MEMBER') OR pg_has_role(here.nspowner, 'MEMBER')
+      OR has_table_privilege(o.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))),
   'missing', (SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM wanted WHERE relname NOT IN (SELECT relname::text FROM ours)),
   'unlike', (SELECT coalesce(json_agg(format('%s.%s', w.relname, w.attname)), '[]') FROM wanted w JOIN ours o ON o.relname = w.relname
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = o.oid AND a.attname = w.attname AND NOT a.attisdropped

@@ -21,6 +21,7 @@ use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
 use crate::postgres::vault_schema::objects::column;
+use crate::postgres::vault_schema::removed::REMOVED;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
 use crate::record::version::Millis;
@@ -76,11 +77,34 @@ impl Postgres {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, place)?;
         snapshot.fetch(Query { sql: states.into(), arguments }).await?;
+        let removals = removals(&mut snapshot).await?;
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, place)?;
+        bind(&mut arguments, self.layout().rows_name())?;
+        snapshot.fetch(Query { sql: removals.into(), arguments }).await?;
         // code on the table must not run with the rights of this role
         snapshot.fetch(setting(&act_as_owner(&self.relation(), Until::TheTransactionEnds))).await?;
         snapshot.fetch(setting(&writer.rows_in_order())).await?;
         Ok(LedgerReading { snapshot })
     }
+}
+
+/// The owners of rows whose removal was noted after the last state of the ledger arrived. Without the table there are none.
+async fn removals(snapshot: &mut Snapshot<'_>) -> Result<String, DatabaseError> {
+    let there = format!("SELECT to_regclass({}) IS NOT NULL", literal(REMOVED));
+    let there = snapshot.fetch(setting(&there)).await?;
+    let rows = match there.first().map(|row| column::<bool>(row, 0)).transpose()? {
+        Some(true) => format!(
+            "SELECT r.tenant, r.usr FROM {REMOVED} AS r WHERE r.place = $2 AND r.usr IS NOT NULL GROUP BY r.usr, r.tenant
+            HAVING max(r.at) > (SELECT max(l.received) FROM {LEDGER} AS l WHERE l.place = $1 AND l.after IS NOT NULL
+                AND l.usr COLLATE \"C\" = r.usr AND l.tenant COLLATE \"C\" IS NOT DISTINCT FROM r.tenant)"
+        ),
+        _ => "SELECT $1, $2 WHERE false".to_owned(),
+    };
+    Ok(format!(
+        "DECLARE removals NO SCROLL CURSOR FOR SELECT tenant, usr FROM ({rows}) AS r (tenant, usr)
+        ORDER BY usr COLLATE \"C\", tenant COLLATE \"C\""
+    ))
 }
 
 /// A record that a row holds, and the entry that names it.
@@ -189,6 +213,12 @@ impl LedgerReading<'_> {
     /// The next entries that name a state of an owner, by owner, the newest version first.
     pub(crate) async fn states(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
         self.page("states").await?.iter().map(stored_entry).collect()
+    }
+
+    /// The next owners of rows whose removal was noted, in order. Empty at the end.
+    pub(crate) async fn removals(&mut self) -> Result<Vec<OwnerText>, DatabaseError> {
+        let owner = |row: &PgRow| Ok((column(row, 0)?, column(row, 1)?));
+        self.page("removals").await?.iter().map(owner).collect()
     }
 
     /// The next rows with text in a slot, by owner.

@@ -23,6 +23,9 @@ pub struct DoctorArgs {
     /// Open every record in the database and in the local file; takes as long as reading the whole table
     #[arg(long)]
     deep: bool,
+    /// Verify the ledger too, and report what a restore of the database put back; opens every record
+    #[arg(long)]
+    after_restore: bool,
     /// Maximum age of the primary key, in days [default: 365]
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u64).range(1..=36_500))]
     key_age: Option<u64>,
@@ -49,6 +52,9 @@ impl DoctorArgs {
         if self.deep {
             options = options.deep();
         }
+        if self.after_restore {
+            options = options.after_restore();
+        }
         if let Some(days) = self.key_age {
             options = options.key_age(Duration::from_secs(days * DAY));
         }
@@ -66,11 +72,12 @@ impl DoctorArgs {
         Ok(options)
     }
 
-    /// Without a database, `--probe` and `--users-table` would do nothing, and the result would look healthy.
+    /// Without a database, these options would do nothing, and the result would look healthy.
     fn check_database(&self, global: &Global) -> Result<(), Failure> {
         let option = match (&self.probe, &self.users_table) {
             (Some(_), _) => "--probe",
             (None, Some(_)) => "--users-table",
+            (None, None) if self.after_restore => "--after-restore",
             (None, None) => return Ok(()),
         };
         match global.database_url() {

@@ -47,6 +47,9 @@ pub enum LedgerCommand {
         /// The key that verifies checkpoints among these, as `ledger signing-key show` prints it
         #[arg(long, value_name = "KEY")]
         verifying_key: Option<String>,
+        /// Fail on removed rows too, although a note or a deletion explains them
+        #[arg(long)]
+        strict: bool,
     },
     /// Accept what `ledger verify` finds as the new truth; see below
     Accept {
