@@ -1,5 +1,5 @@
 //! Stores with the ledger beside stores without it, and beside a bare statement that changes a row and adds one of the same
-//! length; loads with the ledger; and the verification.
+//! length; loads whose reads the ledger notes; and the verification.
 //!
 //! Uses the server that `RETELL_VAULT_TEST_PG` names, or starts a throw-away one without fsync. `OWNERS` is how many owners the
 //! verification reads: 20,000 unless it is set.
@@ -128,7 +128,7 @@ impl Bench {
         };
         let with = async || load(&self.with, next(&mut ours)).await;
         let without = async || load(&self.without, next(&mut others)).await;
-        Comparison::new("load, with the ledger beside without", 1.03)
+        Comparison::new("load, with folded reads in the ledger beside without a ledger", 1.03)
             .run_async(1000, 20, with, without)
             .await;
     }

@@ -272,7 +272,8 @@ pub mod status {
 /// }
 /// ```
 pub mod webhooks {
-    pub use crate::vault::webhook::{SignedBy, Verified, WebhookOptions};
+    pub use crate::vault::verified::{SignedBy, Verified};
+    pub use crate::vault::webhook::WebhookOptions;
 }
 
 /// The examples of the manual compile.

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
 use retell_vault::connection::KeyringTable;
-use retell_vault::ledger::{FolderSink, LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey};
+use retell_vault::ledger::{
+    FolderSink, IfNotNoted, LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey, Reads,
+};
+use retell_vault::records::{Expected, StoreOptions};
 use retell_vault::sync::Fallback;
 use retell_vault::webhooks::WebhookOptions;
 use retell_vault::{Error, ErrorKind, Owner, Result, RetellConfig, Vault};
@@ -260,6 +263,24 @@ async fn ledger(stage: &Stage) {
         let said = vault.as_actor(secret, Some(secret), Some(secret)).load(&one).await;
         assert_eq!(heard.answer(said), Some(ErrorKind::InvalidInput), "the actor is a secret of the record");
     }
+    heard.answer(alice.load(&one).await);
+    for loaded in alice.load_many(std::slice::from_ref(&one)).await {
+        heard.answer(loaded);
+    }
+    let expected = StoreOptions::new().expect(Expected::Absent);
+    let refused = alice.store_with(&one, &config, expected).await;
+    assert_eq!(heard.answer(refused), Some(ErrorKind::Conflict));
+    for if_not_noted in [IfNotNoted::Refuse, IfNotNoted::ServeAndSay] {
+        let reads = Reads::Before(if_not_noted);
+        let before = stage.hosts.host(5, stage.cluster.url()).ledger_reads(reads).build().await.unwrap();
+        let before = before.as_actor("alice of the test", Some("a reason"), Some("req-2"));
+        assert_eq!(heard.answer(before.load(&one).await), None);
+        stage.exec("ALTER TABLE retell_vault.ledger RENAME TO hidden").await;
+        heard.answer(before.load(&one).await);
+        heard.answer(before.status().await);
+        stage.exec("ALTER TABLE retell_vault.hidden RENAME TO ledger").await;
+        before.close().await;
+    }
     let mut lines = String::new();
     let export = |line: &str| {
         lines.push_str(line);
@@ -278,6 +299,9 @@ async fn ledger(stage: &Stage) {
     }
     assert_no_secret(lines.as_bytes(), "the export and the sink");
     assert!(lines.matches("alice of the test").count() > 1, "{lines}");
+    for part in [r#""op":"read""#, r#""outcome":"conflict""#] {
+        assert!(lines.contains(part), "{part} is missing: {lines}");
+    }
     let signing = key.secret_text();
     assert!(!heard.0.lock().unwrap().contains(signing.rsplit('+').next().unwrap()));
 }

@@ -54,6 +54,8 @@ pub(crate) mod operation {
     pub(crate) const IMPORT: &str = "import";
     pub(crate) const RENAME: &str = "rename";
     pub(crate) const SYNC: &str = "sync";
+    /// Values of a record were returned to a caller.
+    pub(crate) const READ: &str = "read";
     /// Work of an operator that changes no version. Its first entry says that it began, its last one how it ended.
     pub(crate) const ROTATE: &str = "rotate";
     pub(crate) const PROMOTE: &str = "promote";

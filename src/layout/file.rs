@@ -13,7 +13,7 @@ use crate::record::field::Field;
 /// The longest file in bytes.
 const MAX_FILE: usize = 64 * 1024;
 
-const SECTIONS: [&str; 3] = ["table", "columns", "source"];
+const SECTIONS: [&str; 4] = ["table", "columns", "source", "ledger"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
 const OF_SOURCE: [&str; 12] = [
     "table",
@@ -29,6 +29,7 @@ const OF_SOURCE: [&str; 12] = [
     "tag",
     "time",
 ];
+const OF_LEDGER: [&str; 1] = ["reveal_needs_reason"];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 6] = ["config", "sync", "index", "sealed", "extra", "fields"];
 
@@ -51,6 +52,7 @@ impl Layout {
             layout = match member.name {
                 "table" => read_table(layout, member)?,
                 "columns" => read_columns(layout, member)?,
+                "ledger" => read_ledger(layout, member)?,
                 "source" => member.items("a list of tables")?.iter().try_fold(layout, read_source)?,
                 _ => return Err(member.unknown(&SECTIONS)),
             };
@@ -73,8 +75,21 @@ impl Layout {
             lines.extend([String::new(), "[columns]".to_owned()]);
             lines.extend(columns);
         }
+        if self.reveal_needs_reason {
+            lines.extend([String::new(), "[ledger]".to_owned(), member("reveal_needs_reason", "true")]);
+        }
         lines.extend(self.sources.iter().flat_map(source_lines));
         lines.into_iter().map(|line| line + "\n").collect()
+    }
+
+    /// A command that shows secrets asks for a reason, which the [ledger](crate::ledger) keeps. The default is that it does not.
+    pub fn reveal_needs_reason(self) -> Self {
+        Self { reveal_needs_reason: true, ..self }
+    }
+
+    /// Whether a command that shows secrets asks for a reason.
+    pub fn is_reason_needed(&self) -> bool {
+        self.reveal_needs_reason
     }
 
     fn column_lines(&self) -> Vec<String> {
@@ -142,6 +157,16 @@ fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
             }
             _ => read_column(layout, member, &OF_COLUMNS)?,
         };
+    }
+    Ok(layout)
+}
+
+fn read_ledger(mut layout: Layout, ledger: &Member<'_>) -> Result<Layout> {
+    for member in ledger.members()? {
+        match member.name {
+            "reveal_needs_reason" => layout.reveal_needs_reason = member.boolean()?,
+            _ => return Err(member.unknown(&OF_LEDGER)),
+        }
     }
     Ok(layout)
 }

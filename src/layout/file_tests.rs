@@ -53,6 +53,21 @@ fn the_file_and_the_builder_are_one_thing() {
 }
 
 #[test]
+fn the_reason_for_showing_secrets_is_asked_for_by_choice() {
+    let layout = Layout::from_toml("[ledger]\nreveal_needs_reason = true").unwrap();
+    assert!(layout.is_reason_needed() && !Layout::new().is_reason_needed());
+    assert_eq!(layout, Layout::new().reveal_needs_reason());
+    let printed = layout.to_toml();
+    assert_eq!(printed, "[table]\nuser = \"user_id\"\n\n[ledger]\nreveal_needs_reason = true\n");
+    assert_eq!(Layout::from_toml(&printed).unwrap(), layout);
+    assert_eq!(Layout::from_toml("[ledger]\nreveal_needs_reason = false").unwrap(), Layout::new());
+    let wrong = Layout::from_toml("[ledger]\nreveal_needs_reason = \"yes\"").unwrap_err();
+    assert_eq!(wrong.to_string(), "ledger.reveal_needs_reason, line 2: expected true or false");
+    let unknown = Layout::from_toml("[ledger]\nreveal_needs_raeson = true").unwrap_err();
+    assert!(unknown.hint().contains("did you mean `reveal_needs_reason`"), "{}", unknown.hint());
+}
+
+#[test]
 fn a_file_that_says_the_same_is_as_short_as_it_can_be() {
     assert_eq!(Layout::new().to_toml(), "[table]\nuser = \"user_id\"\n");
     let printed = of_design().to_toml();

@@ -53,6 +53,8 @@ pub struct Layout {
     pub(crate) index_was_named: bool,
     /// Where credentials are today, in order of precedence.
     pub(crate) sources: Vec<OldSource>,
+    /// Whether a command that shows secrets asks for a reason.
+    pub(super) reveal_needs_reason: bool,
 }
 
 impl Layout {
@@ -76,6 +78,7 @@ impl Layout {
             index_column: Fields::new(C::NAMESPACE, &[]).index_column(),
             index_was_named: false,
             sources: Vec::new(),
+            reveal_needs_reason: false,
         }
     }
 

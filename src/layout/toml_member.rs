@@ -41,6 +41,10 @@ impl<'a> Member<'a> {
         self.value.as_str().ok_or_else(|| self.wrong_type("a text"))
     }
 
+    pub(super) fn boolean(&self) -> Result<bool> {
+        self.value.as_bool().ok_or_else(|| self.wrong_type("true or false"))
+    }
+
     pub(super) fn members(&self) -> Result<Vec<Member<'a>>> {
         let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
         Ok(members(self.file, Some(&self.path), table))

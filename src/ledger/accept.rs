@@ -120,7 +120,7 @@ pub(super) async fn note_gone(
 }
 
 pub(super) async fn write(core: &Core, event: Event) -> Result<()> {
-    write_alone(core, &event).await.map(drop).map_err(|fault| fault.error)
+    write_alone(core, &[(core.now_ms(), event)]).await.map(drop).map_err(|fault| fault.error)
 }
 
 fn range(gap: &LedgerGap) -> Option<Gap> {

@@ -36,6 +36,7 @@ pub(crate) mod prune;
 pub(crate) mod verify;
 
 pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink};
+pub use crate::store::waiting_entries::{IfNotNoted, LedgerBacklog, Reads};
 #[cfg(feature = "admin")]
 pub use accept::LedgerAccepted;
 #[cfg(feature = "admin")]

@@ -50,6 +50,19 @@ impl Attribution {
         self.request.as_ref().map(CleanText::noted)
     }
 
+    /// The same without what entries do not hold: it may be kept.
+    pub(crate) fn cut(self: Arc<Self>) -> Arc<Self> {
+        let texts = [&self.actor, &self.reason, &self.request];
+        if texts.into_iter().flatten().all(|text| text.whole.len() == text.end) {
+            return self;
+        }
+        let cut = |text: &Option<CleanText>| {
+            text.as_ref().map(|text| CleanText { whole: text.noted().to_owned(), end: text.end })
+        };
+        let (actor, reason, request) = (cut(&self.actor), cut(&self.reason), cut(&self.request));
+        Arc::new(Self { actor, reason, request })
+    }
+
     /// The first of its texts that holds a secret value, and the name of the field.
     fn holding(&self, fields: &Fields, values: &Values) -> Option<(&'static str, String)> {
         let texts = [("actor", &self.actor), ("reason", &self.reason), ("request id", &self.request)];

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::chain::entry::{Event, digest, operation};
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,9 +17,10 @@ use crate::record::contents::Contents;
 use crate::record::owner::{Owner, TenantId};
 use crate::record::record::Record;
 use crate::record::version::Version;
-use crate::store::actor::acting_now;
+use crate::store::actor::{Attribution, acting_now};
 use crate::store::core::{Core, StoreRequest};
 use crate::store::ledger_writers::Noted;
+use crate::store::waiting_entries::WaitingEntry;
 
 /// The most bytes of the table and its filter, as entries name them.
 const MAX_PLACE: usize = 2000;
@@ -63,28 +66,49 @@ impl Core {
 
     /// An entry for an owner without a change of the record.
     pub(crate) fn event(&self, operation: &'static str, owner: &Owner) -> Event {
-        Event {
-            user: Some(owner.user_id().as_str().to_owned()),
-            tenant: owner.tenant_id().map(|tenant| TenantId::as_str(tenant).to_owned()),
-            ..self.event_of_place(operation)
-        }
+        of_owner(self.event_of_place(operation), owner)
     }
 
     /// An entry that is about no single owner.
     pub(crate) fn event_of_place(&self, operation: &'static str) -> Event {
         // what waited in a local file is pushed by the process that comes next
         let is_own = matches!(operation, operation::SYNC | operation::CLOSED | operation::VOID);
-        let actor = acting_now().filter(|_| !is_own);
-        let text = |text: Option<&str>| text.map(str::to_owned);
+        self.event_by(operation, acting_now().filter(|_| !is_own).as_deref())
+    }
+
+    fn event_by(&self, operation: &'static str, actor: Option<&Attribution>) -> Event {
+        let text = |text: fn(&Attribution) -> Option<&str>| actor.and_then(text).map(str::to_owned);
         Event {
             operation: operation.to_owned(),
             place: self.ledger_place(),
-            actor: actor.as_deref().and_then(|actor| text(actor.actor())),
-            reason: actor.as_deref().and_then(|actor| text(actor.reason())),
-            request: actor.as_deref().and_then(|actor| text(actor.request())),
+            actor: text(Attribution::actor),
+            reason: text(Attribution::reason),
+            request: text(Attribution::request),
             host: Some(self.ledger.host.clone()),
             release: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..Event::default()
+        }
+    }
+
+    /// An entry that has waited, and its time.
+    pub(super) fn event_of_waiting(&self, waiting: &WaitingEntry) -> (i64, Event) {
+        match waiting {
+            WaitingEntry::Reads(key, folded) => {
+                let mut event = of_owner(self.event_by(operation::READ, key.actor()), &key.owner);
+                event.request = event.request.filter(|_| folded.is_of_request);
+                (folded.first_ms, Event { detail: Some(folded.detail(&key.fields).to_string()), ..event })
+            }
+            WaitingEntry::Refusal(refusal) => {
+                let event = self.event_by(refusal.operation, refusal.actor.as_deref());
+                let skipped = Some(refusal.skipped).filter(|skipped| *skipped > 0);
+                let detail = skipped.map(|skipped| json!({ "skipped": skipped }).to_string());
+                let outcome = Some(refusal.kind.as_str().to_owned());
+                (refusal.at_ms, Event { outcome, detail, ..of_owner(event, &refusal.owner) })
+            }
+            WaitingEntry::Lost(count) => {
+                let detail = json!({ "lost": count }).to_string();
+                (self.now_ms(), Event { detail: Some(detail), ..self.event_by(operation::READ, None) })
+            }
         }
     }
 
@@ -94,9 +118,26 @@ impl Core {
         Some(format!("{} {}", self.fields.namespace, postgres.layout().rows_name()))
     }
 
-    pub(crate) fn draw(&self, key: &Subkey, event: Event) -> Result<Noted<'_>> {
-        let at_ms = i64::try_from(self.now()).unwrap_or(i64::MAX);
+    /// The time, as entries have it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        i64::try_from(self.now()).unwrap_or(i64::MAX)
+    }
+
+    /// As [`Core::draw`], for an entry about an earlier time.
+    pub(super) fn draw_at(&self, key: &Subkey, at_ms: i64, event: Event) -> Result<Noted<'_>> {
         self.ledger.draw(key, at_ms, event)
+    }
+
+    pub(crate) fn draw(&self, key: &Subkey, event: Event) -> Result<Noted<'_>> {
+        self.draw_at(key, self.now_ms(), event)
+    }
+}
+
+fn of_owner(event: Event, owner: &Owner) -> Event {
+    Event {
+        user: Some(owner.user_id().as_str().to_owned()),
+        tenant: owner.tenant_id().map(|tenant| TenantId::as_str(tenant).to_owned()),
+        ..event
     }
 }
 

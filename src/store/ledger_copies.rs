@@ -14,6 +14,8 @@ use crate::local::entries::{LedgerLine, LedgerLines};
 use crate::postgres::vault_schema::ledger::{Voided, void};
 use crate::store::core::Core;
 use crate::store::ledger::settle_doubtful;
+use crate::store::ledger_reads::write_waiting;
+use crate::store::waiting_entries::Taken;
 
 /// How long entries wait at most until copies of them are kept.
 const COPY_EVERY: Duration = Duration::from_secs(60);
@@ -40,6 +42,7 @@ async fn keep_copying(core: Weak<Core>) {
 pub(crate) async fn end_ledger(core: &Core) {
     let close = async {
         let (Some(postgres), Some(key)) = (&core.postgres, core.ledger_key()) else { return };
+        Box::pin(write_waiting(core, Taken::All)).await;
         if !core.ledger.has_written() {
             return;
         }
@@ -52,6 +55,13 @@ pub(crate) async fn end_ledger(core: &Core) {
         }
     };
     tokio::time::timeout(LAST_WORD, close).await.ok();
+    let backlog = core.ledger.backlog();
+    if backlog.waiting > 0 {
+        tracing::warn!(
+            entries = backlog.waiting,
+            "entries about reads and refused operations are lost: the ledger did not take them"
+        );
+    }
     copy_or_warn(core).await;
 }
 

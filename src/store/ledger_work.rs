@@ -1,14 +1,18 @@
-//! Entries about work that changes no version of a record: one when it begins, and one when it ends.
+//! Entries in a statement of their own, and those about work that changes no version of a record: one when it begins, and one
+//! when it ends.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::chain::entry::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
+use crate::postgres::statements::write::WrittenMany;
 use crate::postgres::vault_schema::ledger::add_entries;
 use crate::store::core::{Core, ROUNDS, pause};
 use crate::store::ledger::{explained, require_ledger};
+use crate::store::ledger_writers::Noted;
 
 /// Does a piece of work, and notes its beginning and its end. `about` and `told` are JSON objects of counts and ids: never a
 /// value. Without a ledger, or without a database, it only does the work.
@@ -33,7 +37,7 @@ pub(crate) async fn noted_work<T>(
 /// Notes that work begins. Returns what the end refers to.
 pub(crate) async fn note_begin(core: &Core, operation: &'static str, about: Value) -> Result<Option<String>> {
     let detail = with(about, "state", "begun".into());
-    write_alone(core, &event(core, operation, None, &detail)).await.map_err(|fault| fault.error)
+    write_one(core, operation, None, detail).await.map_err(|fault| fault.error)
 }
 
 /// Notes how work ended.
@@ -46,7 +50,7 @@ pub(crate) async fn note_end(
 ) {
     let detail = with(with(told, "state", "ended".into()), "begun", begun.into());
     let outcome = error.map(|error| error.kind().as_str());
-    if let Err(fault) = write_alone(core, &event(core, operation, outcome, &detail)).await {
+    if let Err(fault) = write_one(core, operation, outcome, detail).await {
         tracing::warn!(operation, error = %fault.error, "the ledger could not take the end of an operation");
     }
 }
@@ -63,18 +67,28 @@ pub(crate) fn require_database_of_ledger(core: &Core) -> Result<()> {
     }
 }
 
-/// An entry about the work of an operator.
-fn event(core: &Core, operation: &'static str, outcome: Option<&str>, detail: &Value) -> Event {
-    let outcome = outcome.map(str::to_owned);
-    Event { outcome, detail: Some(detail.to_string()), ..core.event_of_place(operation) }
+async fn write_one(
+    core: &Core,
+    operation: &'static str,
+    outcome: Option<&str>,
+    detail: Value,
+) -> Result<Option<String>, DatabaseError> {
+    let mut event = core.event_of_place(operation);
+    event.outcome = outcome.map(str::to_owned);
+    event.detail = Some(detail.to_string());
+    let written = write_alone(core, &[(core.now_ms(), event)]).await?;
+    Ok(written.first().map(|(writer, seq)| format!("{writer}/{seq}")))
 }
 
-/// One entry, in a statement of its own. Returns its writer and number. `None`: there is no ledger.
-pub(crate) async fn write_alone(core: &Core, event: &Event) -> Result<Option<String>, DatabaseError> {
-    let Some(postgres) = &core.postgres else { return Ok(None) };
+/// Adds entries about these times, in a statement of their own. Returns their writers and numbers, or nothing if there is no ledger.
+pub(crate) async fn write_alone(
+    core: &Core,
+    events: &[(i64, Event)],
+) -> Result<Vec<(Uuid, i64)>, DatabaseError> {
+    let Some(postgres) = &core.postgres else { return Ok(Vec::new()) };
     let mut round = 0;
     loop {
-        match write_once(core, postgres, event).await {
+        match write_once(core, postgres, events).await {
             // an old connection may be dead while the server is fine
             Err(fault) if fault.outcome == Outcome::Fallback && round == 0 => {}
             Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {
@@ -90,15 +104,17 @@ pub(crate) async fn write_alone(core: &Core, event: &Event) -> Result<Option<Str
 async fn write_once(
     core: &Core,
     postgres: &Postgres,
-    event: &Event,
-) -> Result<Option<String>, DatabaseError> {
+    events: &[(i64, Event)],
+) -> Result<Vec<(Uuid, i64)>, DatabaseError> {
     require_ledger(core, postgres).await?;
-    let Some(key) = core.ledger_key() else { return Ok(None) };
-    let noted = core.draw(&key, event.clone())?;
-    let sealed = noted.entry().expect("there is a key").clone();
-    let done = add_entries(&postgres.database, &[&sealed]).await;
-    noted.settle(done, |()| true)?;
-    Ok(Some(format!("{}/{}", sealed.entry.writer, sealed.entry.seq)))
+    let Some(key) = core.ledger_key() else { return Ok(Vec::new()) };
+    let draw = |(at_ms, event): &(i64, Event)| core.draw_at(&key, *at_ms, event.clone());
+    let noted = events.iter().map(draw).collect::<Result<Vec<_>>>()?;
+    let sealed: Vec<_> = noted.iter().filter_map(Noted::entry).cloned().collect();
+    let done = add_entries(&postgres.database, &sealed.iter().collect::<Vec<_>>()).await;
+    let written = || WrittenMany { written: vec![true; sealed.len()], is_cut: false };
+    Noted::settle_each(noted, done.map(|()| written()))?;
+    Ok(sealed.iter().map(|sealed| (sealed.entry.writer, sealed.entry.seq)).collect())
 }
 
 fn with(mut object: Value, name: &str, value: Value) -> Value {

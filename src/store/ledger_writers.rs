@@ -15,6 +15,7 @@ use crate::keyring::subkeys::Subkey;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::write::WrittenMany;
 use crate::store::ledger_sink::CheckpointSink;
+use crate::store::waiting_entries::{LedgerBacklog, Reads, WaitingEntries};
 
 /// How long the table of the ledger counts as usable after it was checked.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ pub(crate) struct Ledger {
     /// Whether there is a local file.
     has_local_file: bool,
     pub(super) sink: Option<Arc<dyn CheckpointSink>>,
+    pub(super) waiting: WaitingEntries,
     /// Told when many entries are unsaved.
     pub(super) many_unsaved: Arc<tokio::sync::Notify>,
     /// Held by the caller that decides about numbers whose outcome is unknown: two could take each other's entry for the
@@ -65,17 +67,28 @@ pub(crate) struct Noted<'a> {
 }
 
 impl Ledger {
-    pub(crate) fn new(host: String, has_local_file: bool, sink: Option<Arc<dyn CheckpointSink>>) -> Self {
+    pub(crate) fn new(
+        host: String,
+        has_local_file: bool,
+        sink: Option<Arc<dyn CheckpointSink>>,
+        reads: Reads,
+    ) -> Self {
         Self {
             host,
             writers: Mutex::default(),
             unsaved: Mutex::default(),
             has_local_file,
             sink,
+            waiting: WaitingEntries::new(reads),
             many_unsaved: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             checked: Mutex::default(),
         }
+    }
+
+    /// The entries that wait in memory.
+    pub(crate) fn backlog(&self) -> LedgerBacklog {
+        self.waiting.backlog()
     }
 
     fn writers(&self) -> MutexGuard<'_, Vec<LedgerWriter>> {

@@ -40,5 +40,6 @@ pub(crate) mod seen_records;
 pub(crate) mod store;
 pub(crate) mod sync;
 pub(crate) mod table_keyring;
+pub(crate) mod waiting_entries;
 pub(crate) mod write;
 mod write_faults;

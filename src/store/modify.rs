@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::crypto::sealer::{self, Opened};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::options::Timeouts;
 use crate::record::contents::Contents;
 use crate::record::field::Field;
@@ -17,6 +17,7 @@ use crate::store::core::{Change, Core, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::pending;
 use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::ledger_reads::fold_read;
 use crate::store::load::{find_records, newest};
 use crate::store::options::{Expected, StoreOptions};
 use crate::store::reload::{has_key_now, reload_keyring};
@@ -95,7 +96,9 @@ pub(super) fn changed_record(
 ) -> Result<ChangedRecord> {
     let values = opened.values.ok_or(ErrorKind::NotFound)?;
     refuse_secrets_in_actor(&core.fields, &values)?;
-    let changed = change(values.clone(), &opened.unknown)?;
+    // a change that fails has seen the values all the same
+    let seen = |_: &Error| fold_read(core, owner, values.fields().collect());
+    let changed = change(values.clone(), &opened.unknown).inspect_err(seen)?;
     let keyring = core.keyring.holding(record.key);
     let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));
     sealer::check_whole(record, scope, root, |_| false)?;

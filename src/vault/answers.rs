@@ -110,6 +110,15 @@ pub struct Loaded<C = RetellConfig> {
     /// Why this load could not store what it imported. `config` then has the old values, and `version` the version that the
     /// record would have. Set only with `VaultBuilder::import_on_read`.
     pub not_stored: Option<Error>,
+    /// Why the [ledger](crate::ledger) could not take this read before it was served. Set only with
+    /// [`IfNotNoted::ServeAndSay`](crate::ledger::IfNotNoted::ServeAndSay).
+    pub not_noted: Option<Error>,
+}
+
+impl<C> Loaded<C> {
+    pub(super) fn with_not_noted(self, not_noted: &Option<Error>) -> Self {
+        Self { not_noted: not_noted.clone(), ..self }
+    }
 }
 
 /// The credentials of a record; `None` for a tombstone.
@@ -161,6 +170,7 @@ impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {
             unknown,
             imported,
             not_stored,
+            not_noted: None,
         })
     }
 }

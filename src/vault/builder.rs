@@ -37,6 +37,7 @@ use crate::store::options::Fallback;
 use crate::store::push_counting::PushCounting;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
+use crate::store::waiting_entries::Reads;
 use crate::vault::Vault;
 use crate::vault::start::{finish, refuse_rival};
 
@@ -60,6 +61,7 @@ pub struct VaultBuilder<C = RetellConfig> {
     faults: Option<Faults>,
     short_lived: bool,
     sink: Option<Arc<dyn CheckpointSink>>,
+    reads: Reads,
     #[cfg(feature = "admin")]
     on_read: Option<(Passwords, Millis)>,
     credentials: PhantomData<fn() -> C>,
@@ -89,6 +91,7 @@ impl<C: Credentials> VaultBuilder<C> {
             faults: None,
             short_lived: false,
             sink: None,
+            reads: Reads::default(),
             #[cfg(feature = "admin")]
             on_read: None,
             credentials: PhantomData,
@@ -117,6 +120,7 @@ impl<C: Credentials> VaultBuilder<C> {
             faults: self.faults,
             short_lived: self.short_lived,
             sink: self.sink,
+            reads: self.reads,
             #[cfg(feature = "admin")]
             on_read: self.on_read,
             credentials: PhantomData,
@@ -191,6 +195,12 @@ impl<C: Credentials> VaultBuilder<C> {
     /// Where copies of the [ledger](crate::ledger) go, besides the local file: once a minute, and when the vault is closed.
     pub fn ledger_sink(mut self, sink: impl CheckpointSink + 'static) -> Self {
         self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// When the [ledger](crate::ledger) learns of a read. The default is [`Reads::Folded`]. Without a ledger no read is noted.
+    pub fn ledger_reads(mut self, reads: Reads) -> Self {
+        self.reads = reads;
         self
     }
 
@@ -303,7 +313,7 @@ impl<C: Credentials> VaultBuilder<C> {
             namespace: fields.namespace,
         };
         let database = database.map(|database| database.measured_as(subject.clone()));
-        let ledger = Ledger::new(process_name()?, local.is_some(), self.sink);
+        let ledger = Ledger::new(process_name()?, local.is_some(), self.sink, self.reads);
         Ok(Core {
             postgres: database.map(|database| Postgres::new(database, self.layout)),
             local,

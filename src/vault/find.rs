@@ -5,10 +5,11 @@ use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig};
 use crate::retell::values::{AgentId, PhoneNumber, id_of};
-use crate::store::find::{candidates, is_complete};
-use crate::store::ledger_reads::note_read;
+use crate::store::find::{OwnerRecord, candidates, is_complete};
+use crate::store::ledger_reads::note_reads;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
+use crate::vault::load::seen;
 
 /// The number of rows that a look-up reads.
 pub const FIND_LIMIT: u32 = 33;
@@ -39,10 +40,19 @@ impl<C: Credentials> Vault<C> {
 
     async fn find_owners(&self, kind: &str, value: &str) -> Result<FoundOwners<C>> {
         let found = candidates(&self.core, kind, value, FIND_LIMIT).await?;
-        let show = |read| note_read(&self.core, read).and_then(Loaded::try_from);
-        let owners = found.owners.into_iter().map(|found| Ok((found.owner, show(found.loaded)?)));
-        let owners = owners.collect::<Result<Vec<_>>>()?;
-        Ok(FoundOwners { owners, is_cut: found.is_cut, is_complete: is_complete(&self.core).await? })
+        let is_complete = is_complete(&self.core).await?;
+        let owner_and_record = |OwnerRecord { owner, loaded }| (owner, loaded);
+        let (owners, records): (Vec<_>, Vec<_>) = found.owners.into_iter().map(owner_and_record).unzip();
+        let mut reads = Vec::new();
+        let see = |(owner, record)| seen(&self.core, owner, record, &mut reads);
+        let loaded = owners.iter().zip(records).map(see).collect::<Result<Vec<Loaded<C>>>>()?;
+        let not_noted = note_reads(&self.core, reads).await?;
+        let loaded = loaded.into_iter().map(|loaded| loaded.with_not_noted(&not_noted));
+        Ok(FoundOwners {
+            owners: owners.into_iter().zip(loaded).collect(),
+            is_cut: found.is_cut,
+            is_complete,
+        })
     }
 }
 

@@ -2,16 +2,18 @@
 
 use sqlx::PgTransaction;
 
+use crate::chain::entry::operation;
 use crate::error::Result;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::store::core::StoreRequest;
 use crate::store::in_transaction::{delete_in, load_in, modify_in, store_in};
-use crate::store::ledger_reads::note_read;
+use crate::store::ledger_reads::noting_refusal;
 use crate::store::options::StoreOptions;
 use crate::vault::Vault;
 use crate::vault::answers::{Loaded, Uncommitted, change_credentials};
+use crate::vault::load::shown;
 
 /// # In your own transaction
 ///
@@ -82,7 +84,8 @@ impl<C: Credentials> Vault<C> {
         let values = &config.to_values();
         let store = Box::pin(async {
             self.core.check(values, &[])?;
-            store_in(&self.core, transaction, StoreRequest::new(owner, values, options)).await
+            let store = store_in(&self.core, transaction, StoreRequest::new(owner, values, options));
+            noting_refusal(&self.core, operation::STORE, owner, store).await
         });
         self.observed("store_in", store).await.map(Uncommitted::from)
     }
@@ -90,10 +93,13 @@ impl<C: Credentials> Vault<C> {
     /// As [`load`](Self::load), in a transaction of yours: what the transaction itself has stored is there.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and as [`store_in`](Self::store_in) about the transaction.
+    /// As [`load`](Self::load), and as [`store_in`](Self::store_in) about the transaction. With
+    /// [`Reads::Before`](crate::ledger::Reads::Before) the entry is written on another connection of the vault, because a read that
+    /// is rolled back was seen all the same.
     pub async fn load_in(&self, transaction: &mut PgTransaction<'_>, owner: &Owner) -> Result<Loaded<C>> {
-        let load = Box::pin(async { note_read(&self.core, load_in(&self.core, transaction, owner).await?) });
-        self.observed("load_in", load).await.and_then(Loaded::try_from)
+        let load = async { shown(&self.core, owner, load_in(&self.core, transaction, owner).await?).await };
+        let load = Box::pin(noting_refusal(&self.core, operation::READ, owner, load));
+        self.observed("load_in", load).await
     }
 
     /// As [`modify`](Self::modify), in a transaction of yours. `change` runs again if another writer changed the record
@@ -110,6 +116,7 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<Uncommitted> {
         let change = |values, unknown: &[Field]| change_credentials(values, unknown, &mut change);
         let modify = Box::pin(modify_in(&self.core, transaction, owner, change));
+        let modify = noting_refusal(&self.core, operation::MODIFY, owner, modify);
         self.observed("modify_in", modify).await.map(Uncommitted::from)
     }
 
@@ -119,6 +126,7 @@ impl<C: Credentials> Vault<C> {
     /// On error nothing was written. `NotFound` when there is nothing to delete; else as [`store_in`](Self::store_in).
     pub async fn delete_in(&self, transaction: &mut PgTransaction<'_>, owner: &Owner) -> Result<Uncommitted> {
         let delete = Box::pin(delete_in(&self.core, transaction, owner));
+        let delete = noting_refusal(&self.core, operation::DELETE, owner, delete);
         self.observed("delete_in", delete).await.map(Uncommitted::from)
     }
 }

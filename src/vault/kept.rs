@@ -1,13 +1,14 @@
 //! Records that were kept aside in the local file, and erasing an owner from it.
 
+use crate::crypto::sealer::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{Kept, KeptKind};
 use crate::local::file::LocalFile;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::retell::config::RetellConfig;
-use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::Core;
+use crate::store::ledger_reads::{note_reads, visible_fields};
 use crate::store::reload::learn_keys;
 use crate::vault::answers::credentials;
 
@@ -63,28 +64,44 @@ pub struct KeptRecord<C = RetellConfig> {
     pub at: u64,
     /// Its credentials, if it can be read; `None` for a tombstone.
     pub config: Result<Option<C>>,
+    /// Why the [ledger](crate::ledger) could not take this read before it was served. Set only with
+    /// [`IfNotNoted::ServeAndSay`](crate::ledger::IfNotNoted::ServeAndSay).
+    pub not_noted: Option<Error>,
 }
 
 pub(super) async fn kept<C: Credentials>(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
     let kept = local_file(core)?.kept_after(after, limit).await?;
     let records = kept.iter().filter_map(|kept| core.local_record(&kept.text).ok());
     learn_keys(core, records.map(|record| record.key).collect()).await;
-    Ok(kept.into_iter().map(|kept| open_kept(core, kept)).collect())
+    let opened: Vec<(Kept, Result<Opened>)> = kept.into_iter().map(|kept| open_kept(core, kept)).collect();
+    let mut reads = Vec::new();
+    for (kept, opened) in &opened {
+        let values = opened.as_ref().ok().and_then(|opened| opened.values.as_ref());
+        reads.extend(visible_fields(core, values)?.map(|fields| (&kept.owner, fields)));
+    }
+    let not_noted = note_reads(core, reads).await?;
+    Ok(opened.into_iter().map(|(kept, opened)| kept_record(kept, opened, &not_noted)).collect())
 }
 
-fn open_kept<C: Credentials>(core: &Core, kept: Kept) -> KeptRecord<C> {
+fn open_kept(core: &Core, kept: Kept) -> (Kept, Result<Opened>) {
     let record = core.local_record(&kept.text);
     let opened = record.and_then(|record| core.open(&record, &kept.owner));
+    (kept, opened)
+}
+
+fn kept_record<C: Credentials>(
+    kept: Kept,
+    opened: Result<Opened>,
+    not_noted: &Option<Error>,
+) -> KeptRecord<C> {
     let why = match kept.kind {
         KeptKind::Superseded => KeptReason::Loser,
         KeptKind::Replaced => KeptReason::Replaced,
         KeptKind::DeadLetter => KeptReason::DeadLetter,
     };
-    let config = opened.and_then(|opened| {
-        opened.values.iter().try_for_each(|values| refuse_secrets_in_actor(&core.fields, values))?;
-        credentials(opened.values, &opened.unknown)
-    });
-    KeptRecord { id: kept.id, owner: kept.owner, why, reason: kept.reason, at: kept.at, config }
+    let config = opened.and_then(|opened| credentials(opened.values, &opened.unknown));
+    let Kept { id, owner, reason, at, .. } = kept;
+    KeptRecord { id, owner, why, reason, at, config, not_noted: not_noted.clone() }
 }
 
 fn local_file(core: &Core) -> Result<&LocalFile> {

@@ -17,10 +17,12 @@ pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
 #[cfg(feature = "admin")]
 pub(crate) mod ledger;
+pub(crate) mod load;
 pub(crate) mod maintenance;
 pub(crate) mod owner_list;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod verified;
 pub(crate) mod webhook;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "admin")]
 use crate::import::on_read::ImportOnRead;
@@ -39,12 +42,11 @@ use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
 use crate::store::actor::{Attribution, acting};
-use crate::store::bulk::{load_many, store_many};
-use crate::store::core::{Core, LoadedRecord, StoreRequest};
+use crate::store::bulk::store_many;
+use crate::store::core::{Core, StoreRequest};
 use crate::store::hosts::end_note;
 use crate::store::ledger_copies::end_ledger;
-use crate::store::ledger_reads::note_read;
-use crate::store::load::load;
+use crate::store::ledger_reads::{note_refusal, noting_refusal};
 use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
 use crate::store::rename::rename_owner;
@@ -52,7 +54,7 @@ use crate::store::rename::rename_owner;
 use crate::store::sample::sample;
 use crate::store::store::{delete, store};
 use crate::store::sync::{SyncReport, sync};
-use crate::vault::answers::{Loaded, Stored, change_credentials};
+use crate::vault::answers::{Stored, change_credentials};
 use crate::vault::kept::{Forgotten, KeptRecord};
 use crate::vault::layout_comparison::compare;
 use crate::vault::layout_report::LayoutReport;
@@ -128,7 +130,8 @@ impl<C: Credentials> Vault<C> {
         let store = async {
             let values = &config.to_values();
             self.core.check(values, &[])?;
-            store(&self.core, StoreRequest::new(owner, values, options)).await.map(Stored::from)
+            let store = store(&self.core, StoreRequest::new(owner, values, options));
+            noting_refusal(&self.core, operation::STORE, owner, store).await.map(Stored::from)
         };
         self.observed("store", store).await
     }
@@ -150,7 +153,9 @@ impl<C: Credentials> Vault<C> {
         mut change: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Stored> {
         let change = |values, unknown: &[Field]| change_credentials(values, unknown, &mut change);
-        self.observed("modify", Box::pin(modify(&self.core, owner, change))).await.map(Stored::from)
+        let modify = Box::pin(modify(&self.core, owner, change));
+        let modify = noting_refusal(&self.core, operation::MODIFY, owner, modify);
+        self.observed("modify", modify).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement for 250 of them where the owners have rows and a usable unique
@@ -171,46 +176,18 @@ impl<C: Credentials> Vault<C> {
         let requests =
             entries.map(|(((owner, _), values), _)| StoreRequest::new(owner, values, StoreOptions::new()));
         let requests: Vec<StoreRequest<'_>> = requests.collect();
-        let mut results = store_many(&self.core, &requests).await?.into_iter();
+        let results = store_many(&self.core, &requests).await?;
+        for (request, result) in requests.iter().zip(&results) {
+            if let Err(error) = result {
+                note_refusal(&self.core, operation::STORE, request.owner, error);
+            }
+        }
+        let mut results = results.into_iter();
         let result = |checked: Result<()>| match checked {
             Ok(()) => results.next().expect("one for every request").map(Stored::from),
             Err(error) => Err(error),
         };
         Ok(checked.into_iter().map(result).collect())
-    }
-
-    /// Loads the newest configuration of an owner.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
-    /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
-    /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
-    /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
-    /// With `VaultBuilder::import_on_read`, also those of reading the sources.
-    pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
-        let load = async { self.load_or_import(owner).await.and_then(Loaded::try_from) };
-        self.observed("load", load).await
-    }
-
-    async fn load_or_import(&self, owner: &Owner) -> Result<LoadedRecord> {
-        #[cfg(feature = "admin")]
-        if let Some(on_read) = &self.on_read {
-            return note_read(&self.core, Box::pin(on_read.load(&self.core, owner)).await?);
-        }
-        note_read(&self.core, load(&self.core, owner).await?)
-    }
-
-    /// Loads many owners by one statement. Every owner gets its own result, in the order given.
-    pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
-        let load = async {
-            let results = load_many(&self.core, owners).await;
-            let show = |read| note_read(&self.core, read).and_then(Loaded::try_from);
-            Ok(results.into_iter().map(|result| result.and_then(show)).collect())
-        };
-        // the call itself cannot fail
-        let loaded: Vec<Result<Loaded<C>>> = self.observed("load_many", load).await.unwrap_or_default();
-        metrics::count_owners(&self.core.subject, "load_many", loaded.iter().map(error_type));
-        loaded
     }
 
     /// Moves the record of an owner to another id, for operators whose application renames its users. It re-encrypts the record
@@ -233,7 +210,9 @@ impl<C: Credentials> Vault<C> {
     /// A record is sealed for one owner, so write access to the database is not enough to give it to another owner. This call
     /// is enough: it is for operators, and a user must not choose either id.
     pub async fn rename_owner(&self, from: &Owner, to: &Owner) -> Result<Stored> {
-        self.observed("rename_owner", Box::pin(rename_owner(&self.core, from, to))).await.map(Stored::from)
+        let rename = Box::pin(rename_owner(&self.core, from, to));
+        let rename = noting_refusal(&self.core, operation::RENAME, from, rename);
+        self.observed("rename_owner", rename).await.map(Stored::from)
     }
 
     /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared only where it still holds
@@ -242,7 +221,8 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
     pub async fn delete(&self, owner: &Owner) -> Result<Stored> {
-        self.observed("delete", delete(&self.core, owner)).await.map(Stored::from)
+        let delete = noting_refusal(&self.core, operation::DELETE, owner, delete(&self.core, owner));
+        self.observed("delete", delete).await.map(Stored::from)
     }
 
     /// Pushes pending records from the local file to the database. Several processes may do this at once.

@@ -17,6 +17,7 @@ use crate::store::database_identity::{identify, recall};
 use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::ledger_copies::copy_in_background;
+use crate::store::ledger_reads::write_in_background;
 use crate::store::reload::reload_keyring_first;
 use crate::vault::Vault;
 
@@ -32,6 +33,7 @@ pub(super) async fn finish<C: Credentials>(core: Core) -> Result<Vault<C>> {
     let core = Arc::new(core);
     note_in_background(&core).await;
     copy_in_background(&core);
+    write_in_background(&core);
     Ok(Vault::new(core))
 }
 

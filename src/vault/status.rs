@@ -23,6 +23,7 @@ use crate::record::field::Field;
 use crate::rotation::evidence::out_of_reach;
 use crate::store::core::Core;
 use crate::store::keyring_check::wrong_keyring;
+use crate::store::waiting_entries::LedgerBacklog;
 
 /// The time limit for searching a record that is not in the index.
 const INDEX_LIMIT: Duration = Duration::from_millis(500);
@@ -48,6 +49,8 @@ pub struct Status {
     pub keys: Vec<KeyInfo>,
     /// Where tokens may lie that no count can see, in words.
     pub out_of_reach: Vec<String>,
+    /// Reads and refused operations of this process that the [ledger](crate::ledger) does not have yet.
+    pub ledger: LedgerBacklog,
 }
 
 /// The state of the database.
@@ -145,10 +148,11 @@ pub struct LocalStatus {
 }
 
 impl Status {
-    /// The worst problem, if there is one: why nothing can be stored in the database, or why nothing is sealed.
+    /// The worst problem, if there is one: why nothing can be stored in the database, why nothing is sealed, or why the ledger takes
+    /// no reads.
     pub fn problem(&self) -> Option<&Error> {
         let database = self.database.as_ref().and_then(|database| database.problem.as_ref());
-        self.keyring_problem.as_ref().or(database)
+        self.keyring_problem.as_ref().or(database).or(self.ledger.problem.as_ref())
     }
 }
 
@@ -184,7 +188,8 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
         _ => None,
     };
     let out_of_reach = out_of_reach(core).await?;
-    Ok(Status { database, writes, local, keyring, keyring_problem, keyring_copy, keys, out_of_reach })
+    let ledger = core.ledger.backlog();
+    Ok(Status { database, writes, local, keyring, keyring_problem, keyring_copy, keys, out_of_reach, ledger })
 }
 
 /// Says where `writes` go, if the database tells.

@@ -2,85 +2,23 @@
 
 use std::time::Instant;
 
+use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, signing_key};
-use crate::retell::values::{AgentId, PhoneNumber, id_of};
+use crate::retell::values::id_of;
 use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::find::{Candidates, OwnerRecord, candidates, is_complete, load_if_has};
+use crate::store::ledger_reads::{note_reads, noting_refusal};
 use crate::store::load::load;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
+use crate::vault::verified::{SignedBy, Verified};
 use crate::webhook::body::WebhookBody;
 use crate::webhook::signature::Signature;
-
-/// A genuine webhook call, and whose it is. There is no way to get one but a verification.
-///
-/// The values are those that the verification read. Use them rather than those of a parser of your own, which may take a
-/// different one where a body has a member twice.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Verified {
-    /// The owner whose key signed the call.
-    pub owner: Owner,
-    /// The event, also one that this version does not know. `None` for a custom function.
-    pub event: Option<String>,
-    /// The agent that the body names.
-    pub agent_id: Option<AgentId>,
-    /// The number of the account that the body names: the one that was called, or the one that called out.
-    pub phone_number: Option<PhoneNumber>,
-    /// The call.
-    pub call_id: Option<String>,
-    /// The chat.
-    pub chat_id: Option<String>,
-    /// When Retell signed it, in milliseconds since 1970.
-    pub signed_at: u64,
-    /// The key that signed it.
-    pub key: SignedBy,
-    /// Whether the owner wants this event: their `webhook_config` lists it, or lists nothing. A call that waits for an answer
-    /// (`call_inbound`, `chat_inbound`, a custom function) is always wanted.
-    ///
-    /// # Security
-    /// `webhook_config` may lie in a plain column, which any role that can write the table can change.
-    pub is_wanted: bool,
-}
-
-impl Verified {
-    /// The owner, the id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
-    /// remembers this pair to handle an event once. `None` if the body has no id or no event, and for `transcript_updated`, which
-    /// comes many times for one call.
-    ///
-    /// # Security
-    /// The owner is part of it: another owner can name the same call in a call that their own key signs.
-    pub fn idempotency_key(&self) -> Option<(&Owner, &str, &str)> {
-        let id = self.call_id.as_deref().or(self.chat_id.as_deref());
-        let event = self.event.as_deref().filter(|event| *event != "transcript_updated");
-        Some((&self.owner, id?, event?))
-    }
-}
-
-/// Which of an owner's keys signed a webhook call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SignedBy {
-    /// The key for webhook calls.
-    WebhookKey,
-    /// The API key, of an owner without a key for webhook calls.
-    ApiKey,
-}
-
-impl SignedBy {
-    /// `webhook_key` or `api_key`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WebhookKey => "webhook_key",
-            Self::ApiKey => "api_key",
-        }
-    }
-}
 
 /// How a webhook call is verified.
 #[derive(Debug, Clone, Default)]
@@ -182,9 +120,10 @@ enum Tried {
 
 impl UnverifiedCall<'_> {
     async fn verify_for(self, core: &Core, owner: Owner) -> Result<Verified> {
-        let config = config_of(load(core, &owner).await)?.ok_or(ErrorKind::Unverified)?;
+        let loaded = noting_refusal(core, operation::READ, &owner, load(core, &owner)).await;
+        let config = config_of(loaded)?.ok_or(ErrorKind::Unverified)?;
         let key = self.signed_by(&config).ok_or(ErrorKind::Unverified)?;
-        self.verified(core, owner, key, &config)
+        self.verified(core, owner, key, &config).await
     }
 
     /// Looks the owner up by the agent, then by the number.
@@ -209,7 +148,7 @@ impl UnverifiedCall<'_> {
                 }
                 Ok(Some(Tried::Verified(found))) => {
                     let (owner, key, config) = *found;
-                    return self.verified(core, owner, key, &config);
+                    return self.verified(core, owner, key, &config).await;
                 }
                 // the index may lack the owner, or the other value finds them
                 Err(error) if is_of_index(&error) => refused = refused.or(Some(error)),
@@ -305,12 +244,31 @@ impl UnverifiedCall<'_> {
         self.signature.is_of(self.raw, key).then_some(by)
     }
 
-    fn verified(self, core: &Core, owner: Owner, key: SignedBy, config: &RetellConfig) -> Result<Verified> {
+    /// The caller learns that the owner's key signed the call: that counts as a read of the key.
+    async fn verified(
+        self,
+        core: &Core,
+        owner: Owner,
+        key: SignedBy,
+        config: &RetellConfig,
+    ) -> Result<Verified> {
         refuse_secrets_in_actor(&core.fields, &config.to_values())?;
+        let not_noted = note_reads(core, vec![(&owner, vec![key.field()])]).await?;
         let (signed_at, is_wanted) = (self.signature.signed_at(), is_wanted(&self.body, config));
         let (agent_id, phone_number) = (self.body.agent_id(), self.body.phone_number());
         let WebhookBody { event, call_id, chat_id, .. } = self.body;
-        Ok(Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted })
+        Ok(Verified {
+            owner,
+            event,
+            agent_id,
+            phone_number,
+            call_id,
+            chat_id,
+            signed_at,
+            key,
+            is_wanted,
+            not_noted,
+        })
     }
 }
 

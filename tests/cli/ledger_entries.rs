@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
+
 use crate::runner::*;
 use crate::support::TestDb;
 
@@ -42,6 +44,54 @@ async fn entries_are_listed_and_no_text_of_them_steers_the_terminal() {
     assert!(forged.err.contains("entries that no key of this keyring made as they are: 1"), "{}", forged.err);
     let all = home.run(&["ledger", "list", "--all-places"]).ok();
     assert!(all.out.contains("  retell public.user_profiles"), "{}", all.out);
+}
+
+#[tokio::test]
+async fn what_is_revealed_is_noted_before_it_is_printed() {
+    let (db, home) = begun().await;
+    let reads = || home.json(&["ledger", "list", "--operation", "read"])["entries"].clone();
+    home.run(&["get", "--user", "ann", "--reveal", "--actor", "alice", "--reason", "ticket 7"]).ok();
+    let noted = reads();
+    let read = &noted[0];
+    assert_eq!((noted.as_array().unwrap().len(), &read["user"]), (1, &json!("ann")), "{noted}");
+    assert_eq!((&read["actor"], &read["reason"]), (&json!("alice"), &json!("ticket 7")));
+    assert_eq!((&read["detail"], &read["after"]), (&json!(r#"{"fields":["api_key"]}"#), &json!(null)));
+    home.run(&["get", "--user", "ann"]).ok();
+    assert_eq!(reads()[0]["detail"], r#"{"count":1,"fields":["api_key"]}"#);
+    home.run(&["ledger", "verify"]).ok();
+
+    // the masked values need no ledger
+    db.exec("ALTER TABLE retell_vault.ledger RENAME TO hidden").await;
+    let refused = home.run(&["get", "--user", "ann", "--reveal"]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{refused:?}");
+    assert!(refused.err.contains("the read could not be noted"), "{}", refused.err);
+    home.run(&["get", "--user", "ann"]).ok();
+}
+
+#[test]
+fn a_reason_is_asked_for_if_the_layout_file_says_so() {
+    let home = Home::new();
+    home.put(&["--user", "ann"], SMALL).ok();
+    fs::write(home.path().join("layout.toml"), "[ledger]\nreveal_needs_reason = true\n").unwrap();
+    home.run(&["get", "--user", "ann"]).ok();
+    for reason in [None, Some(" ")] {
+        let mut args = vec!["get", "--user", "ann", "--reveal"];
+        args.extend(reason.iter().flat_map(|reason| ["--reason", *reason]));
+        let refused = home.run(&args);
+        refused.fails(2, "showing a secret needs a reason", "--reason");
+    }
+    let revealed = home.run(&["get", "--user", "ann", "--reveal", "--reason", "ticket 7"]).ok();
+    assert!(revealed.out.contains(SECRETS[0]));
+}
+
+#[tokio::test]
+async fn a_refused_operation_is_listed_with_its_kind() {
+    let (_db, home) = begun().await;
+    let refused = home.put(&["--user", "ann", "--expect", "absent"], SMALL);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    let listed = home.run(&["ledger", "list", "--operation", "store"]).ok();
+    assert!(listed.out.contains("  store (conflict)  ann  -"), "{}", listed.out);
+    home.run(&["ledger", "verify"]).ok();
 }
 
 #[tokio::test]

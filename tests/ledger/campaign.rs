@@ -66,6 +66,9 @@ async fn write_for_ever(vault: Vault, task: u64, first: u64) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             written => println!("acknowledged {operation} {user} {}", written.unwrap().version),
         }
+        // it is killed with reads that wait
+        let read = vault.load(&owner).await;
+        assert!(read.is_ok() || operation == "delete", "{read:?}");
     }
 }
 

@@ -10,6 +10,7 @@ mod copies;
 mod export;
 mod list;
 mod prune;
+mod reads;
 mod removed;
 mod rights;
 #[path = "../support/mod.rs"]

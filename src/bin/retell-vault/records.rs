@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::args::global::Global;
 use crate::args::records::{DeleteArgs, GetArgs, MoveArgs, OwnerArgs, PutArgs, SyncArgs};
 use crate::failure::Failure;
-use crate::{input, print, session};
+use crate::{input, layout_file, print, session};
 
 /// Stores a configuration.
 pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
@@ -31,7 +31,14 @@ pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
 /// Shows a configuration, masked unless its secrets are asked for.
 pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
     let owner = get.owner.owner()?;
-    let loaded = session::vault(global).await?.load(&owner).await?;
+    let vault = match get.reveal {
+        true => {
+            require_reason(global)?;
+            session::vault_for_reveal(global).await?
+        }
+        false => session::vault(global).await?,
+    };
+    let loaded = vault.load(&owner).await?;
     warn_of_loaded(&loaded);
     let config = match get.reveal {
         true => loaded.config.to_json_exposed(),
@@ -40,6 +47,18 @@ pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
     match global.json {
         true => print::json_text(&config_json(&config, &loaded)),
         false => print::out(&config_text(&config, &loaded)),
+    }
+}
+
+/// Fails before anything is opened.
+fn require_reason(global: &Global) -> Result<(), Failure> {
+    let has_reason = global.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
+    match !has_reason && layout_file::layout(global)?.is_reason_needed() {
+        true => Err(Failure::usage(
+            "showing a secret needs a reason, as the layout file says",
+            "give it with --reason, for example a ticket: the ledger keeps it",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use retell_vault::ledger::{IfNotNoted, Reads};
 use retell_vault::sync::Fallback;
 use retell_vault::{Keyring, Passphrase, Vault, VaultBuilder};
 
@@ -37,6 +38,12 @@ pub async fn vault(global: &Global) -> Result<Vault, Failure> {
 /// The same for a write.
 pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vault, Failure> {
     open(global, builder(global, keyring(global).await?)?.fallback(fallback)).await
+}
+
+/// The same for a command that prints secrets: the ledger knows of it before.
+pub async fn vault_for_reveal(global: &Global) -> Result<Vault, Failure> {
+    let reads = Reads::Before(IfNotNoted::Refuse);
+    open(global, builder(global, keyring(global).await?)?.ledger_reads(reads)).await
 }
 
 /// Opens the keyring.

@@ -34,7 +34,7 @@ pub struct LedgerListArgs {
     /// Only entries of this actor
     #[arg(long, value_name = "ACTOR")]
     actor: Option<String>,
-    /// Only entries of this operation, such as store, modify or delete
+    /// Only entries of this operation, such as store, delete or read
     #[arg(long, value_name = "OPERATION")]
     operation: Option<String>,
     /// Only entries from this time on
