@@ -8,9 +8,7 @@ use crate::chain::numbers::Gap;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::copies::LedgerCopies;
-use crate::ledger::verify::{
-    LedgerDifference, LedgerGap, LedgerVerification, begun, verify_alone, verify_ledger,
-};
+use crate::ledger::verify::{LedgerGap, LedgerVerification, begun, verify_alone, verify_ledger};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
