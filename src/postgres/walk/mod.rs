@@ -7,6 +7,7 @@ pub(crate) mod ledger;
 pub(crate) mod ledger_entries;
 #[cfg(feature = "admin")]
 pub(crate) mod old_clearing;
+#[cfg(feature = "admin")]
 pub(crate) mod old_column;
 #[cfg(feature = "admin")]
 pub(crate) mod old_places;
