@@ -29,13 +29,13 @@ async fn what_ended_below_a_checkpoint_is_removed_and_every_owner_keeps_an_entry
     }
     stage.vault.delete(&owner("ben")).await.unwrap();
     let second = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
-    second.store(&owner("ann"), &full_config("ann 2")).await.unwrap();
+    second.store(&owner("ann"), &full_config("ann-2")).await.unwrap();
     second.store(&owner("eve"), &full_config("eve")).await.unwrap();
     second.close().await;
     // the newest entry of an owner whose row is gone is that of a writer that is removed, and an older one stays
     let third = stage.hosts.host(2, &stage.db.url).build().await.unwrap();
     third.store(&owner("gone"), &full_config("gone")).await.unwrap();
-    third.store(&owner("dan"), &full_config("dan 3")).await.unwrap();
+    third.store(&owner("dan"), &full_config("dan-3")).await.unwrap();
     stage.vault.delete(&owner("gone")).await.unwrap();
     stage.vault.close().await;
     stage
