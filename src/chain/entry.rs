@@ -75,6 +75,7 @@ pub(crate) mod operation {
     #[cfg(feature = "admin")]
     pub(crate) const ACCEPT: &str = "accept";
     /// Entries of writers that ended long ago were removed, or the last entry of an owner was one of them.
+    #[cfg(feature = "admin")]
     pub(crate) const PRUNE: &str = "prune";
     /// The writer ended, and writes no more.
     pub(crate) const CLOSED: &str = "closed";

@@ -17,7 +17,7 @@ use crate::ledger::list::millis;
 use crate::ledger::owners::Owners;
 use crate::ledger::verify::{begun, verify_ledger};
 use crate::postgres::connection::errors::DatabaseError;
-use crate::postgres::vault_schema::ledger::{WriterEnd, ended_writers, remove_entries};
+use crate::postgres::walk::ended_writers::{WriterEnd, ended_writers, remove_entries};
 use crate::store::core::{Core, keeps_changing};
 
 /// How many records get an entry in one statement.

@@ -51,6 +51,8 @@ pub(crate) struct LedgerLine {
     /// Of the entry's owner; empty without one, as in a head.
     pub(crate) tenant: String,
     pub(crate) user: String,
+    /// Whether the entry names a state of the owner's record: only these show whom a restore concerns.
+    pub(crate) is_state: bool,
     pub(crate) line: String,
 }
 

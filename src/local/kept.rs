@@ -52,11 +52,12 @@ const OWNER_COUNTS: &str = "SELECT (SELECT count(*) FROM pending WHERE tenant = 
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'loser'),
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'replaced'),
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'dead-letter')";
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM pending WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM replica WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM kept WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM ledger_entry WHERE tenant = ?1 AND user = ?2",
+    "DELETE FROM ledger_note WHERE tenant = ?1 AND user = ?2",
 ];
 const HOLDS: &str = "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM replica)
  OR EXISTS (SELECT 1 FROM kept)";

@@ -68,12 +68,17 @@ CREATE TABLE replica (
 ) STRICT;
 ";
 
-/// From version 3, which has no copies of the ledger. The lines are its entries and heads, as exports hold them.
+/// From version 3, which has no copies of the ledger. The lines are its entries and heads, as exports hold them. Entries that name
+/// no state of a record are in `ledger_note`.
 const TO_4: &str = "
 CREATE TABLE ledger_head (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL UNIQUE, number INTEGER NOT NULL, line TEXT NOT NULL
 ) STRICT;
 CREATE TABLE ledger_entry (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, number INTEGER NOT NULL, tenant TEXT NOT NULL,
+    user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
+) STRICT;
+CREATE TABLE ledger_note (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, number INTEGER NOT NULL, tenant TEXT NOT NULL,
     user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
 ) STRICT;

@@ -461,3 +461,28 @@ fn futures_can_be_spawned() {
     }
     let _ = check;
 }
+
+/// Many reads push out no copy of a change, and `forget` removes both.
+#[tokio::test]
+async fn copies_of_reads_and_of_changes_have_limits_of_their_own() {
+    let home = Home::new();
+    let file = home.open().await;
+    let copy = |number: i64, is_state: bool| LedgerLine {
+        writer: "w".to_owned(),
+        number,
+        tenant: String::new(),
+        user: "ann".to_owned(),
+        is_state,
+        line: format!("{{\"number\":{number}}}"),
+    };
+    let changes = LedgerLines { heads: Vec::new(), entries: (1..=3).map(|at| copy(at, true)).collect() };
+    file.put_ledger_copies(&changes, 1).await.unwrap();
+    let reads = LedgerLines { heads: Vec::new(), entries: (4..=30_010).map(|at| copy(at, false)).collect() };
+    file.put_ledger_copies(&reads, 2).await.unwrap();
+    let lines = file.ledger_lines().await.unwrap();
+    assert_eq!(lines.len(), 30_003);
+    assert!((1..=3).all(|at| lines.contains(&copy(at, true).line)));
+    assert!(!lines.contains(&copy(10, false).line) && lines.contains(&copy(11, false).line));
+    file.forget(&user("ann")).await.unwrap();
+    assert!(file.ledger_lines().await.unwrap().is_empty());
+}

@@ -117,10 +117,12 @@ fn copy_of_entry(sealed: &SealedEntry) -> LedgerLine {
     LedgerLine {
         tenant: event.tenant.clone().unwrap_or_default(),
         user: event.user.clone().unwrap_or_default(),
+        is_state: event.after.is_some(),
         ..copy(entry.writer, entry.seq, entry_line(entry, &sealed.mac))
     }
 }
 
 fn copy(writer: Uuid, number: i64, line: String) -> LedgerLine {
-    LedgerLine { writer: writer.to_string(), number, tenant: String::new(), user: String::new(), line }
+    let (tenant, user) = (String::new(), String::new());
+    LedgerLine { writer: writer.to_string(), number, tenant, user, is_state: false, line }
 }

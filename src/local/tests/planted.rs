@@ -165,7 +165,7 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
 
 /// The file as an older program made it.
 async fn make_older(home: &Home, version: u32) {
-    const FROM_4_TO_3: &str = "DROP TABLE ledger_head; DROP TABLE ledger_entry";
+    const FROM_4_TO_3: &str = "DROP TABLE ledger_head; DROP TABLE ledger_entry; DROP TABLE ledger_note";
     const FROM_3_TO_2: &str =
         "ALTER TABLE pending DROP COLUMN database; ALTER TABLE kept DROP COLUMN database;
         DROP TABLE replica; CREATE TABLE replica (

@@ -2,6 +2,8 @@
 
 pub(crate) mod cursor;
 #[cfg(feature = "admin")]
+pub(crate) mod ended_writers;
+#[cfg(feature = "admin")]
 pub(crate) mod ledger;
 #[cfg(feature = "admin")]
 pub(crate) mod ledger_entries;
