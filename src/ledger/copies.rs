@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::chain::acceptance::Acceptance;
 use crate::chain::chain_check::is_entry;
 use crate::chain::checkpoint::Checkpoint;
 use crate::chain::entry::{Hash, StoredEntry};
@@ -102,6 +103,12 @@ impl LedgerCopies {
     /// Only the entries that a key of the keyring made.
     pub(super) fn authentic(mut self, subkeys: &Subkeys) -> Self {
         self.entries.retain(|stored| is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac));
+        self
+    }
+
+    /// Without entries that were pruned: every owner whose record they name has a newer entry, or no row.
+    pub(super) fn without(mut self, pruned: &Acceptance) -> Self {
+        self.entries.retain(|stored| !pruned.covers(stored.entry.writer, stored.entry.seq));
         self
     }
 

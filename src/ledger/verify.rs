@@ -170,6 +170,7 @@ async fn verify_now(
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let (mut accepted, removed) = accepted(&mut reading, &subkeys).await?;
+    let copies = copies.without(&removed);
     let (numbers, ranges, pruned) = (copies.numbers(), accepted.count(), removed.count());
     accepted.extend(removed);
     let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);

@@ -8,7 +8,7 @@ use crate::schema::step::{LockLevel, Step};
 use crate::schema::wanted_columns::kind_after;
 
 /// The name of the trigger, and of the function that all tables of a schema share.
-const NAME: &str = "retell_vault_touch_updated_at";
+pub(super) const NAME: &str = "retell_vault_touch_updated_at";
 
 const BODY: &str = "
 BEGIN

@@ -9,8 +9,9 @@ use crate::postgres::sql::names::{our_name, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::check_results::{Checks, Verification};
 use crate::schema::plan::{SchemaPlan, plan_from};
+use crate::schema::removed_rows::are_noted;
 use crate::schema::wanted::Wanted;
-use crate::schema::{journal, round_trip};
+use crate::schema::{journal, round_trip, updated_at};
 use crate::store::core::Core;
 
 /// The prefix of the vault's own names.
@@ -120,8 +121,9 @@ impl ExistingObjects<'_> {
             }
             "owner" if name == "unique" => Some(self.table.unique),
             "updated_at" => {
-                Some(self.definitions.triggers.iter().any(|trigger| trigger.name.starts_with(OURS)))
+                Some(self.definitions.triggers.iter().any(|trigger| trigger.name == updated_at::NAME))
             }
+            "removed_rows" => Some(are_noted(self.layout, self.table, self.definitions)),
             "row_security" => Some(self.definitions.relation.row_security),
             _ => None,
         }

@@ -24,10 +24,11 @@ fn now() -> SystemTime {
 #[tokio::test]
 async fn what_ended_below_a_checkpoint_is_removed_and_every_owner_keeps_an_entry() {
     let (stage, key) = (Stage::begun().await, LedgerSigningKey::generate().unwrap());
-    for id in ["ann", "ben", "cid", "dan"] {
+    for id in ["ann", "ben", "cid", "dan", "left"] {
         stage.store(id).await;
     }
     stage.vault.delete(&owner("ben")).await.unwrap();
+    stage.db.exec("DELETE FROM user_profiles WHERE user_id = 'left'").await;
     let second = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
     second.store(&owner("ann"), &full_config("ann-2")).await.unwrap();
     second.store(&owner("eve"), &full_config("eve")).await.unwrap();
@@ -66,6 +67,10 @@ async fn what_ended_below_a_checkpoint_is_removed_and_every_owner_keeps_an_entry
         let found = operator.verify_ledger(copies).await.unwrap();
         assert!(found.is_unbroken() && found.pruned == 2 && found.accepted == 0, "{found:?}");
     }
+    // the local file of the host that wrote has copies of what was removed
+    let writer = stage.hosts.host(0, &stage.db.url).build().await.unwrap();
+    let found = writer.verify_ledger(&LedgerCopies::new()).await.unwrap();
+    assert!(found.is_unbroken() && found.names_complete, "{found:?}");
     checkpoint(&operator, &mut copies, &key).await;
     let again = operator.prune_ledger(&copies, early).await.unwrap();
     assert_eq!(again, Default::default(), "what prunes is never pruned");

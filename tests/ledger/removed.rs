@@ -1,12 +1,14 @@
 //! Rows that the application deletes itself are told from rows that are missing without a trace.
 
+use retell_vault::doctor::DoctorOptions;
 use retell_vault::ledger::LedgerDifference;
-use retell_vault::schema::{ApplyOptions, Profile, Wanted};
+use retell_vault::schema::{ApplyOptions, CheckOutcome, Profile, SchemaPlan, Wanted};
 use retell_vault::{Layout, Vault};
 use sqlx::{Connection, PgConnection};
 
 use crate::Stage;
 use crate::support::TestDb;
+use crate::support::doctor::examine;
 use crate::support::faults::{exec, number};
 use crate::support::role::Role;
 use crate::support::vaults::*;
@@ -99,7 +101,38 @@ async fn a_filter_and_the_form_of_ids_are_those_of_the_ledger() {
     assert!(plan_of(&vault).await.is_empty());
 }
 
-async fn plan_of(vault: &Vault) -> retell_vault::schema::SchemaPlan {
+/// A trigger that is gone or disabled is missed by the plan, by the verification of the schema and by the doctor.
+#[tokio::test]
+async fn a_trigger_that_is_gone_is_missed() {
+    let stage = Stage::begun().await;
+    assert!(plan_of(&stage.vault).await.is_empty());
+    let trigger = "retell_vault_note_removed_user_id";
+    for change in [
+        format!("ALTER TABLE user_profiles DISABLE TRIGGER {trigger}"),
+        format!("DROP TRIGGER {trigger} ON user_profiles"),
+    ] {
+        stage.db.exec(&change).await;
+        let verified = stage.vault.schema().verify(Wanted::from(Profile::Credentials)).await.unwrap();
+        let failed = verified.checks.iter().filter(|check| matches!(check.outcome, CheckOutcome::Failed(_)));
+        let failed: Vec<_> = failed.map(|check| check.what.as_str()).collect();
+        assert!(failed.contains(&"recorded step removed_rows"), "{change}: {failed:?}");
+        let diagnosis = examine(&stage.vault, &DoctorOptions::new()).await;
+        let is_found = diagnosis.findings.iter().any(|finding| finding.id == "removals_not_noted");
+        assert!(is_found, "{change}: {diagnosis:?}");
+        let plan = plan_of(&stage.vault).await;
+        assert_eq!(
+            plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
+            ["removed_rows"],
+            "{change}"
+        );
+        stage.vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+        assert!(plan_of(&stage.vault).await.is_empty(), "{change}");
+        let diagnosis = examine(&stage.vault, &DoctorOptions::new()).await;
+        assert!(diagnosis.findings.iter().all(|finding| finding.id != "removals_not_noted"), "{change}");
+    }
+}
+
+async fn plan_of(vault: &Vault) -> SchemaPlan {
     vault.schema().plan(Wanted::from(Profile::Credentials).vault_schema()).await.unwrap()
 }
 
