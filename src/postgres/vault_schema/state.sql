@@ -76,9 +76,9 @@ planted (rank, what, drop) AS (
   WHERE c.oid NOT IN (SELECT oid FROM ours)
   -- ours may have triggers, which go with it; the plan makes both again
   UNION ALL SELECT 7, format('function %s', p.oid::regprocedure),
-    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.oid = to_regprocedure('retell_vault.note_removed()') THEN ' CASCADE' ELSE '' END
+    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.proname = 'note_removed' AND p.pronargs = 0 THEN ' CASCADE' ELSE '' END
   FROM pg_proc p JOIN here ON p.pronamespace = here.oid
-  WHERE (p.oid = to_regprocedure('retell_vault.note_removed()') AND p.prosrc = $4 AND p.prosecdef
+  WHERE (p.proname = 'note_removed' AND p.pronargs = 0 AND p.prosrc = $4 AND p.prosecdef
     AND p.proconfig = ARRAY['search_path=""'] AND p.proowner = here.nspowner) IS NOT TRUE),
 actable AS (
   SELECT coalesce(pg_has_role(actor, nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM ours WHERE NOT pg_has_role(actor, ours.relowner, 'USAGE')), false) AS owned FROM here)
