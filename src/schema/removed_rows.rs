@@ -6,6 +6,7 @@ use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::{literal, our_name, quote};
+use crate::postgres::vault_schema::objects::removal_of_rest;
 use crate::postgres::vault_schema::removed::{NOTE_REMOVED, REMOVED};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
@@ -65,7 +66,7 @@ fn step(input: &PlanInput<'_>) -> Step {
         object: format!("trigger {name} of {}", layout.table_name()),
         reason: format!("no trigger notes deleted rows in {REMOVED} for the ledger"),
         sql: is_there.then(|| drop.clone()).into_iter().chain([create]).collect(),
-        undo: vec![drop],
+        undo: vec![drop, removal_of_rest()],
         lock: if is_there { LockLevel::AccessExclusive } else { LockLevel::ShareRowExclusive },
         rewrites: false,
         concurrent: false,

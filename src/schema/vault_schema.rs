@@ -81,7 +81,7 @@ fn step(input: &PlanInput<'_>, found: &VaultSchema, reason: String) -> Step {
         object: SCHEMA_OBJECT.to_owned(),
         reason,
         sql,
-        undo: vec![removal()],
+        undo: removal().to_vec(),
         lock: LockLevel::None,
         rewrites: false,
         concurrent: false,

@@ -72,7 +72,10 @@ async fn a_plan_makes_what_init_makes_and_only_where_it_is_wanted() {
     let by_init = TestDb::create().await;
     KeyringTable::postgres(&by_init.url).unwrap().create(&[]).await.unwrap();
     let made = dumped(&db).await;
-    assert_eq!(made, dumped(&by_init).await);
+    // on the application's table, of which an init knows nothing
+    let is_trigger = |object: &String| object.contains("CREATE TRIGGER retell_vault_note_removed_user_id ");
+    let (triggers, objects): (Vec<_>, Vec<_>) = made.iter().cloned().partition(is_trigger);
+    assert_eq!((triggers.len(), objects), (1, dumped(&by_init).await));
     assert!(made.len() > 5, "{made:#?}");
     roll_back(&vault).await;
     assert_eq!(schema_of(&db).await, before);

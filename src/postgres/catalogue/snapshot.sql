@@ -151,7 +151,7 @@ SELECT json_build_object(
                    OR f.prosrc ~* '\m(insert|execute|call|copy)\M|\mperform\s+(?!(pg_catalog\.)?(pg_notify|set_config)\M)')
                   AND NOT (l.lanname = 'c' AND f.prosrc = 'moddatetime')
                   -- the vault's own: it notes who was deleted
-                  AND NOT (f.pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname = 'retell_vault') AND f.proname = 'note_removed' AND f.pronargs = 0)) ORDER BY t.tgname), '[]')
+                  AND f.oid::regprocedure::text <> 'retell_vault.note_removed()') ORDER BY t.tgname), '[]')
       FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_language l ON l.oid = f.prolang
       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
     'policies', (SELECT coalesce(json_agg(json_build_object(
@@ -191,7 +191,7 @@ SELECT json_build_object(
       WITH written AS (
         SELECT f.oid, f.prosrc, string_to_array(encode(t.tgargs, 'escape'), '\000') AS arguments
         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-          AND NOT (f.pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname = 'retell_vault') AND f.proname = 'note_removed' AND f.pronargs = 0)),
+          AND f.oid::regprocedure::text <> 'retell_vault.note_removed()'),
       -- and the functions that those call by their qualified names
       writers AS MATERIALIZED (
         SELECT oid, oid AS called_by, prosrc, arguments FROM written

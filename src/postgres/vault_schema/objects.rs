@@ -117,8 +117,7 @@ END LOOP;
 END
 $vault$";
 
-/// Removes the tables and the schema, each only if it is empty, and the function if no trigger uses it. A row of the keyring is
-/// never dropped.
+/// Removes the tables, each only if it is empty. A row of the keyring is never dropped.
 const REMOVE_EMPTY: &str = "DO $vault$
 DECLARE ours pg_catalog.text; has_rows pg_catalog.bool;
 BEGIN
@@ -133,13 +132,21 @@ FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files', 'ledger', 'remove
         END IF;
     END IF;
 END LOOP;
-IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
-    WHERE tgfoid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('retell_vault.note_removed()')) THEN
-    DROP FUNCTION IF EXISTS retell_vault.note_removed();
-END IF;
-IF pg_catalog.to_regprocedure('retell_vault.note_removed()') IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+END
+$vault$";
+
+/// Removes the schema and its function, if there is no table and no trigger uses the function.
+const REMOVE_REST: &str = "DO $vault$
+BEGIN
+IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text)
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
     WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
-    DROP SCHEMA IF EXISTS retell_vault;
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
+        DROP FUNCTION IF EXISTS retell_vault.note_removed();
+        DROP SCHEMA retell_vault;
+    END IF;
 END IF;
 END
 $vault$";
@@ -160,9 +167,14 @@ pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
     fixed.chain(roles.iter().flat_map(|role| grants(role))).collect()
 }
 
-/// The statement that undoes them as far as nothing is lost.
-pub(crate) fn removal() -> String {
-    REMOVE_EMPTY.to_owned()
+/// The statements that undo them as far as nothing is lost.
+pub(crate) fn removal() -> [String; 2] {
+    [REMOVE_EMPTY.to_owned(), removal_of_rest()]
+}
+
+/// The statement that removes what is left once there is no table: a trigger may go after the tables.
+pub(crate) fn removal_of_rest() -> String {
+    REMOVE_REST.to_owned()
 }
 
 /// The rights of a role of the application. It adds entries to the ledger, and can neither read nor change them.

@@ -239,7 +239,9 @@ async fn a_sync_does_without_the_count_where_it_may_not_be_used() {
     let code = "CREATE TABLE ran (who text); GRANT ALL ON ran TO PUBLIC; CREATE FUNCTION retell_vault.code() RETURNS trigger LANGUAGE plpgsql
         AS 'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END';
         CREATE TRIGGER code BEFORE INSERT ON retell_vault.local_files FOR EACH ROW EXECUTE FUNCTION retell_vault.code()";
-    let taken = "CREATE ROLE guest_stranger; ALTER TABLE retell_vault.local_files OWNER TO guest_stranger";
+    let taken =
+        "CREATE ROLE guest_stranger LOGIN; ALTER TABLE retell_vault.local_files OWNER TO guest_stranger";
+    let shared = "CREATE ROLE guest_stranger; GRANT guest_stranger TO guest; ALTER TABLE retell_vault.local_files OWNER TO guest_stranger";
     for (what, change) in [
         ("no right", String::new()),
         (
@@ -250,6 +252,7 @@ async fn a_sync_does_without_the_count_where_it_may_not_be_used() {
         ("code of others", format!("{may_count}; {code}")),
         ("another column", format!("{may_count}; ALTER TABLE retell_vault.local_files ADD shown text")),
         ("of another role", format!("{taken}; {may_count}")),
+        ("of a role that others may act as", format!("{shared}; {may_count}")),
     ] {
         let (db, hosts) = counting_stage().await;
         let service = Role::create(&db, &format!("{grant}; {change}")).await;
@@ -259,7 +262,7 @@ async fn a_sync_does_without_the_count_where_it_may_not_be_used() {
         if what == "code of others" {
             assert_eq!(number(&db.url, "SELECT count(*) FROM ran").await, 0);
         }
-        if what == "of another role" {
+        if change.contains("_stranger") {
             db.exec(&format!("DROP OWNED BY {0}_stranger; DROP ROLE {0}_stranger", service.name)).await;
         }
     }
