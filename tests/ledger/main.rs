@@ -29,10 +29,12 @@ const ENTRIES: &str = "SELECT count(*) FROM retell_vault.ledger";
 
 const BACK_UP: &str = "DROP SCHEMA IF EXISTS backup CASCADE; CREATE SCHEMA backup;
     CREATE TABLE backup.profiles AS SELECT * FROM user_profiles;
-    CREATE TABLE backup.ledger AS SELECT * FROM retell_vault.ledger";
-const RESTORE: &str = "TRUNCATE user_profiles, retell_vault.ledger;
+    CREATE TABLE backup.ledger AS SELECT * FROM retell_vault.ledger;
+    CREATE TABLE backup.removed AS SELECT * FROM retell_vault.removed";
+const RESTORE: &str = "TRUNCATE user_profiles, retell_vault.ledger, retell_vault.removed;
     INSERT INTO user_profiles SELECT * FROM backup.profiles;
-    INSERT INTO retell_vault.ledger SELECT * FROM backup.ledger";
+    INSERT INTO retell_vault.ledger SELECT * FROM backup.ledger;
+    INSERT INTO retell_vault.removed SELECT * FROM backup.removed";
 
 /// A database with a ledger, and a vault on it.
 pub(crate) struct Stage {
