@@ -10,6 +10,7 @@ use crate::postgres::vault_schema::objects::removal_of_rest;
 use crate::postgres::vault_schema::removed::{NOTE_REMOVED, REMOVED};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
+use crate::schema::vault_schema;
 use crate::schema::wanted::VaultSchemaMode;
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
@@ -17,6 +18,11 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         return;
     };
     if are_noted(input.layout, input.table, input.definitions) {
+        return;
+    }
+    // the function comes with the schema, which another step may be unable to make
+    let is_made = draft.steps.iter().any(|step| step.id == vault_schema::STEP);
+    if !is_made && !(found.exists() && found.missing.is_empty()) {
         return;
     }
     match found.others.first() {

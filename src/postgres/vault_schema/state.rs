@@ -27,7 +27,7 @@ pub(crate) struct VaultSchema {
     pub(crate) others: Vec<String>,
     /// Whether the vault's own role could change or remove entries of the ledger.
     pub(crate) rewrites_ledger: bool,
-    /// Tables that do not exist.
+    /// Tables that do not exist, and `note_removed()` if that function does not.
     pub(crate) missing: Vec<String>,
     /// Columns of our tables that are missing or have another type, as `table.column`.
     pub(crate) unlike: Vec<String>,

@@ -93,7 +93,9 @@ SELECT json_build_object(
   'rewrites_ledger', EXISTS (SELECT FROM pg_roles r JOIN ours o ON o.relname = 'ledger' WHERE r.rolname = current_user
     AND (r.rolsuper OR pg_has_role(o.relowner, 'MEMBER') OR pg_has_role(here.nspowner, 'MEMBER')
       OR has_table_privilege(o.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))),
-  'missing', (SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM wanted WHERE relname NOT IN (SELECT relname::text FROM ours)),
+  'missing', (SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM (
+    SELECT relname FROM wanted WHERE relname NOT IN (SELECT relname::text FROM ours)
+    UNION ALL SELECT 'note_removed()' WHERE NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = here.oid AND p.proname = 'note_removed' AND p.pronargs = 0)) AS m),
   'unlike', (SELECT coalesce(json_agg(format('%s.%s', w.relname, w.attname)), '[]') FROM wanted w JOIN ours o ON o.relname = w.relname
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = o.oid AND a.attname = w.attname AND NOT a.attisdropped
       AND format_type(a.atttypid, a.atttypmod) = w.kind AND a.attgenerated = '')),
