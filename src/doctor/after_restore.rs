@@ -21,6 +21,11 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
         )]);
     }
     let found = verify_ledger(context.core, &LedgerCopies::new()).await?;
+    context.host.note(format!(
+        "the ledger was compared with {} heads that this host has; writers of other hosts are covered only up to these: run this on \
+         every host, or `retell-vault ledger verify --with` the folder of the sink",
+        found.anchors
+    ));
     let parts = [went_back(&found), broken(&found), records(&found), alone(&found)];
     Ok(parts.into_iter().flatten().collect())
 }

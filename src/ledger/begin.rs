@@ -69,34 +69,66 @@ async fn pass(core: &Core, result: &mut LedgerBegun) -> Result<(u64, u64), Datab
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let mut owners = Owners::new(core, &plan, VecDeque::new());
-    let (mut noted, mut missed) = (0, 0);
+    let mut notes = Notes::new(core, postgres, &plan, operation::BASELINE);
     result.unreadable = 0;
-    let mut batch: Vec<ComparedOwner> = Vec::new();
-    loop {
-        let next = owners.next(&mut reading).await?;
-        let is_last = next.is_none();
-        if let Some(compared) = next.filter(|compared| compared.known.is_none()) {
-            match compared.held {
-                Some(_) => batch.push(compared),
-                None => result.unreadable += 1,
-            }
-        }
-        if batch.len() >= BATCH || (is_last && !batch.is_empty()) {
-            let count = batch.len() as u64;
-            let done = note(core, postgres, &plan, operation::BASELINE, std::mem::take(&mut batch)).await?;
-            noted += done;
-            missed += count - done;
-        }
-        if is_last {
-            break;
+    while let Some(compared) = owners.next(&mut reading).await? {
+        match (&compared.known, &compared.held) {
+            (Some(_), _) => {}
+            (None, Some(_)) => notes.add(compared).await?,
+            (None, None) => result.unreadable += 1,
         }
     }
+    let done = notes.end().await?;
     reading.end().await?;
-    Ok((noted, missed))
+    Ok(done)
+}
+
+/// Records that get an entry, many with one statement.
+pub(super) struct Notes<'a> {
+    core: &'a Core,
+    postgres: &'a Postgres,
+    plan: &'a Plan,
+    operation: &'static str,
+    batch: Vec<ComparedOwner>,
+    noted: u64,
+    missed: u64,
+}
+
+impl<'a> Notes<'a> {
+    pub(super) fn new(
+        core: &'a Core,
+        postgres: &'a Postgres,
+        plan: &'a Plan,
+        operation: &'static str,
+    ) -> Self {
+        Self { core, postgres, plan, operation, batch: Vec::new(), noted: 0, missed: 0 }
+    }
+
+    pub(super) async fn add(&mut self, owner: ComparedOwner) -> Result<(), DatabaseError> {
+        self.batch.push(owner);
+        if self.batch.len() < BATCH { Ok(()) } else { self.write().await }
+    }
+
+    async fn write(&mut self) -> Result<(), DatabaseError> {
+        let batch = std::mem::take(&mut self.batch);
+        let count = batch.len() as u64;
+        let done = note(self.core, self.postgres, self.plan, self.operation, batch).await?;
+        self.noted += done;
+        self.missed += count - done;
+        Ok(())
+    }
+
+    /// How many entries were added, and how many owners changed meanwhile.
+    pub(super) async fn end(mut self) -> Result<(u64, u64), DatabaseError> {
+        if !self.batch.is_empty() {
+            self.write().await?;
+        }
+        Ok((self.noted, self.missed))
+    }
 }
 
 /// Adds an entry for each record that is still there. Returns for how many.
-pub(super) async fn note(
+async fn note(
     core: &Core,
     postgres: &Postgres,
     plan: &Plan,

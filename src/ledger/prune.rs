@@ -11,7 +11,7 @@ use crate::chain::numbers::Gap;
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::accept::{PART, note_gone, write};
-use crate::ledger::begin::note;
+use crate::ledger::begin::Notes;
 use crate::ledger::copies::LedgerCopies;
 use crate::ledger::list::millis;
 use crate::ledger::owners::Owners;
@@ -20,8 +20,6 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::walk::ended_writers::{WriterEnd, ended_writers, remove_entries};
 use crate::store::core::{Core, keeps_changing};
 
-/// How many records get an entry in one statement.
-const BATCH: usize = 500;
 /// Owners that change meanwhile make a further pass necessary.
 const PASSES: u32 = 5;
 
@@ -99,32 +97,19 @@ async fn pass(core: &Core, writers: &BTreeSet<Uuid>) -> Result<(u64, u64), Datab
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let mut owners = Owners::new(core, &plan, Default::default()).without(writers.clone());
-    let (mut noted, mut missed, mut batch) = (0, 0, Vec::new());
-    loop {
-        let next = owners.next(&mut reading).await?;
-        let is_last = next.is_none();
-        match next {
-            Some(gone) if gone.difference == Some(Difference::Vanished) => {
-                let before = gone.known.map(|known| known.after);
-                note_gone(core, operation::PRUNE, &gone.owner, before).await?;
-                noted += 1;
-            }
-            // a row that does not count now may count again later
-            Some(held) if held.held.is_some() && (held.known.is_none() || held.difference.is_some()) => {
-                batch.push(held);
-            }
-            _ => {}
-        }
-        if batch.len() >= BATCH || (is_last && !batch.is_empty()) {
-            let count = batch.len() as u64;
-            let done = note(core, postgres, &plan, operation::PRUNE, std::mem::take(&mut batch)).await?;
-            noted += done;
-            missed += count - done;
-        }
-        if is_last {
-            break;
+    let mut notes = Notes::new(core, postgres, &plan, operation::PRUNE);
+    let mut gone = 0;
+    while let Some(owner) = owners.next(&mut reading).await? {
+        if owner.difference == Some(Difference::Vanished) {
+            let before = owner.known.map(|known| known.after);
+            note_gone(core, operation::PRUNE, &owner.owner, before).await?;
+            gone += 1;
+        } else if owner.held.is_some() && (owner.known.is_none() || owner.difference.is_some()) {
+            // also of a row that does not count now: it may count again later
+            notes.add(owner).await?;
         }
     }
+    let (noted, missed) = notes.end().await?;
     reading.end().await?;
-    Ok((noted, missed))
+    Ok((gone + noted, missed))
 }

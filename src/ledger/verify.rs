@@ -73,7 +73,7 @@ pub struct LedgerVerification {
     /// Owners whose tokens do not open.
     pub unreadable: Vec<LedgerDifference>,
     /// Owners whose row is gone, and whose record was deleted before, or whose row was deleted as a trigger noted, for example by
-    /// `ON DELETE CASCADE`. No alarm. Nothing proves that such a note is true: whoever may delete rows causes one.
+    /// `ON DELETE CASCADE`. No alarm. Nothing proves that such a note is true: a role that may delete rows causes one.
     pub removed: Vec<LedgerDifference>,
     /// Owners whose newest record waits in this host's local file. No alarm.
     pub waiting: Vec<Owner>,

@@ -151,3 +151,42 @@ async fn keys_of_a_ledger_change_only_where_it_can_be_noted() {
     assert_eq!(noted, expected);
     home.run(&["ledger", "verify"]).ok();
 }
+
+#[tokio::test]
+async fn removed_rows_a_prune_and_a_restore() {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    assert!(home.run(&["doctor", "--after-restore"]).out.contains("restore_unknown"));
+    home.run(&["ledger", "begin"]).ok();
+    for user in ["ann", "ben"] {
+        home.put(&["--user", user], SMALL).ok();
+    }
+    db.exec("DELETE FROM user_profiles WHERE user_id = 'ann'").await;
+    home.run(&["ledger", "verify"]).ok();
+    let strict = home.run(&["ledger", "verify", "--strict"]);
+    assert!(strict.code == 1 && strict.err.contains("rows of 1 owner were removed"), "{strict:?}");
+    assert!(strict.out.contains("removed        ann"), "{strict:?}");
+
+    let (key, audit) = (at(&home, "signing-key"), at(&home, "audit"));
+    let verifying = home.run(&["ledger", "signing-key", "init", &key]).ok().out;
+    let verifying = verifying.trim();
+    let bare = home.run(&["ledger", "prune"]);
+    assert!(bare.code == 2 && bare.err.contains("--verifying-key <KEY>"), "{bare:?}");
+    let prune = ["ledger", "prune", "--with", &audit, "--verifying-key", verifying];
+    home.run(&prune).fails(1, "audit", "sink");
+    home.run(&["ledger", "checkpoint", "--signing-key", &key, "--to", &audit]).ok();
+    home.run(&[&prune[..], &["--before", "gestern"]].concat()).fails(2, "--before", "7d");
+    assert!(home.run(&prune).ok().out.contains("writers pruned           0"), "nothing is six years old");
+    let pruned = home.run(&[&prune[..], &["--before", "0s", "--reason", "a test"]].concat()).ok();
+    assert!(pruned.out.contains("owners with a new entry  1"), "{}", pruned.out);
+    let verified = home.run(&["ledger", "verify", "--with", &audit, "--verifying-key", verifying]).ok();
+    assert!(verified.out.contains("pruned"), "{}", verified.out);
+    assert!(home.run(&["ledger", "list", "--operation", "prune"]).ok().out.contains("a test"));
+
+    db.exec("TRUNCATE user_profiles").await;
+    home.run(&prune).fails(1, "do not agree", "ledger verify");
+    assert!(home.run(&["doctor", "--after-restore"]).out.contains("records_went_back"));
+    Home::new().run(&["doctor", "--after-restore"]).fails(2, "--after-restore", "--database-url");
+}

@@ -124,6 +124,12 @@ async fn an_export_goes_to_standard_output_or_to_a_new_private_file() {
     // an existing file stays as it is, and so does the one that a failed export began
     fs::write(&file, "mine").unwrap();
     home.run(&["ledger", "export", "--out", name]).fails(1, "cannot write", "is not overwritten");
+    // a reader that leaves has a part of it at most
+    let mut child = home.command(&["ledger", "export"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let left = child.wait_with_output().unwrap();
+    let said = String::from_utf8(left.stderr).unwrap();
+    assert!(left.status.code() == Some(1) && said.contains("the export is not whole"), "{said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     let other = home.path().join("other.jsonl");
     db.exec("ALTER TABLE retell_vault.ledger RENAME TO hidden").await;

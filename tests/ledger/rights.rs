@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use retell_vault::Vault;
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::ledger::LedgerCopies;
+use retell_vault::ledger::{LedgerCopies, LedgerFilter};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
+use retell_vault::{ErrorKind, Vault};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::TestDb;
@@ -68,7 +68,7 @@ async fn the_manual_gives_the_ledger_an_owner_that_the_application_is_not() {
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
 
-    // the application works as before, and so does whoever may read everything
+    // the application works as before, and an auditor may read everything
     let vault = hosts.host(1, &app.url).build().await.unwrap();
     vault.store(&owner("ben"), &full_config("ben")).await.unwrap();
     vault.store(&owner("cid"), &full_config("cid")).await.unwrap();
@@ -81,6 +81,23 @@ async fn the_manual_gives_the_ledger_an_owner_that_the_application_is_not() {
     assert!(found.is_unbroken() && found.removed.len() == 1 && found.owners == 3, "{found:?}");
     let changed = auditor_vault.store(&owner("ann"), &full_config("x")).await;
     assert!(changed.is_err() || changed.unwrap().degraded.is_some());
+
+    // a table that may not be read is named
+    for (rights, table) in
+        [("SELECT ON user_profiles", "ledger"), ("SELECT ON user_profiles, retell_vault.ledger", "removed")]
+    {
+        let weak = Role::create(
+            &db,
+            &format!("GRANT USAGE ON SCHEMA retell_vault TO guest; GRANT {rights} TO guest"),
+        )
+        .await;
+        let weak = hosts.host(3, &weak.url).build().await.unwrap();
+        let refused = weak.verify_ledger(&LedgerCopies::new()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AccessDenied);
+        assert!(refused.to_string().contains(&format!("may not read retell_vault.{table}")), "{refused}");
+        let listed = weak.list_ledger(&LedgerFilter::new()).await;
+        assert_eq!(listed.is_ok(), table == "removed", "{listed:?}");
+    }
 
     // a member of the owner that has no rights of the table's owner could plant code
     let stranger = Role::create(&db, &format!("GRANT retell_vault_owner_{suffix} TO guest")).await;

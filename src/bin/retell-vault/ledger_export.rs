@@ -1,7 +1,7 @@
 //! `ledger export`: every entry of the ledger as a line of JSON.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -26,11 +26,10 @@ pub async fn export(global: &Global, export: &LedgerExportArgs) -> Result<(), Fa
         Some(path) => to_file(global, export, path).await,
         None => match write_lines(global, export, print::lines()).await {
             Ok(_) => Ok(()),
-            // as after `head`
-            Err(Unfinished::Unwritten(error)) if error.kind() == IoErrorKind::BrokenPipe => Ok(()),
+            // also a reader that left: a part of an export looks like an earlier ledger
             Err(Unfinished::Unwritten(error)) => Err(Failure::new(
-                format!("the export cannot be written: {error}"),
-                "check where standard output goes",
+                format!("the export is not whole, because it cannot be written: {error}"),
+                "check where standard output goes, and that its reader reads to the end",
             )),
             Err(Unfinished::Failed(failure)) => Err(failure),
         },

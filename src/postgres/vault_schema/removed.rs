@@ -7,7 +7,7 @@ pub(crate) const REMOVED: &str = "retell_vault.removed";
 /// The function of all triggers, with its arguments.
 pub(crate) const NOTE_REMOVED: &str = "retell_vault.note_removed()";
 
-/// Runs as the owner of the schema, whoever deletes the row. A deletion of the application must not fail because the vault's
+/// Runs as the owner of the schema, whatever role deletes the row. A deletion of the application must not fail because the vault's
 /// table or a column is gone. `concat` calls no cast that somebody defined. A UUID is in lower case, as in entries.
 pub(super) const NOTE_REMOVED_BODY: &str = "
 DECLARE

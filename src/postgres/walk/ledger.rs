@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::types::Uuid;
 
 use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry, operation};
+use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -20,7 +21,7 @@ use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
-use crate::postgres::vault_schema::objects::column;
+use crate::postgres::vault_schema::objects::{SCHEMA, column};
 use crate::postgres::vault_schema::removed::REMOVED;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
@@ -60,6 +61,7 @@ impl Postgres {
         let (table, _) = plan.work()?;
         let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
         let mut snapshot = self.database.snapshot().await?;
+        let removals = removals(&mut snapshot).await?;
         let columns = column_names();
         let entries = format!(
             "DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} ORDER BY writer, seq"
@@ -78,7 +80,6 @@ impl Postgres {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, place)?;
         snapshot.fetch(Query { sql: states.into(), arguments }).await?;
-        let removals = removals(&mut snapshot).await?;
         let mut arguments = PgArguments::default();
         bind(&mut arguments, place)?;
         bind(&mut arguments, self.layout().rows_name())?;
@@ -90,17 +91,42 @@ impl Postgres {
     }
 }
 
+/// Refuses a role that may not read one of these tables. Returns which of them are there.
+pub(super) async fn readable(
+    snapshot: &mut Snapshot<'_>,
+    names: &[&'static str],
+) -> Result<Vec<String>, DatabaseError> {
+    let wanted: Vec<_> = names.iter().map(|name| literal(name)).collect();
+    let sql = format!(
+        "SELECT c.relname::text, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname IN ({})",
+        literal(SCHEMA),
+        wanted.join(", ")
+    );
+    let mut there = Vec::new();
+    for row in snapshot.fetch(setting(&sql)).await? {
+        let name: String = column(&row, 0)?;
+        if !column::<bool>(&row, 1)? {
+            let problem = format!("this role may not read {SCHEMA}.{name}");
+            return Err(Error::new(ErrorKind::AccessDenied, problem)
+                .with_hint("grant it USAGE on the schema and SELECT on the table; docs/LEDGER.md, Rights, has the SQL")
+                .into());
+        }
+        there.push(name);
+    }
+    Ok(there)
+}
+
 /// The owners of rows whose removal was noted after the last state of the ledger arrived. Without the table there are none.
 async fn removals(snapshot: &mut Snapshot<'_>) -> Result<String, DatabaseError> {
-    let there = format!("SELECT to_regclass({}) IS NOT NULL", literal(REMOVED));
-    let there = snapshot.fetch(setting(&there)).await?;
-    let rows = match there.first().map(|row| column::<bool>(row, 0)).transpose()? {
-        Some(true) => format!(
+    let there = readable(snapshot, &["ledger", "removed"]).await?;
+    let rows = match there.iter().any(|name| name == "removed") {
+        true => format!(
             "SELECT r.tenant, r.usr FROM {REMOVED} AS r WHERE r.place = $2 AND r.usr IS NOT NULL GROUP BY r.usr, r.tenant
             HAVING max(r.at) > (SELECT max(l.received) FROM {LEDGER} AS l WHERE l.place = $1 AND l.after IS NOT NULL
                 AND l.usr COLLATE \"C\" = r.usr AND l.tenant COLLATE \"C\" IS NOT DISTINCT FROM r.tenant)"
         ),
-        _ => "SELECT $1, $2 WHERE false".to_owned(),
+        false => "SELECT $1, $2 WHERE false".to_owned(),
     };
     Ok(format!(
         "DECLARE removals NO SCROLL CURSOR FOR SELECT tenant, usr FROM ({rows}) AS r (tenant, usr)

@@ -9,7 +9,7 @@ use crate::postgres::connection::snapshot::Snapshot;
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::statements::with_entry::{LEDGER, column_names};
-use crate::postgres::walk::ledger::{PAGE, stored_entry};
+use crate::postgres::walk::ledger::{PAGE, readable, stored_entry};
 
 /// Which entries to read. What is `None` does not count.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +77,7 @@ impl Postgres {
     ) -> Result<Vec<StoredEntry>, DatabaseError> {
         let query = selection.query(limit)?;
         let mut snapshot = self.database.snapshot().await?;
+        readable(&mut snapshot, &["ledger"]).await?;
         let rows = snapshot.fetch(query).await?;
         snapshot.end().await?;
         rows.iter().map(stored_entry).collect()
@@ -99,6 +100,7 @@ impl Postgres {
             "DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} {writers} ORDER BY writer, seq"
         );
         let mut snapshot = self.database.snapshot().await?;
+        readable(&mut snapshot, &["ledger"]).await?;
         snapshot.fetch(Query { sql: sql.into(), arguments }).await?;
         Ok(EntryExport { snapshot })
     }
