@@ -22,7 +22,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
     // the function comes with the schema, which another step may be unable to make
     let is_made = draft.steps.iter().any(|step| step.id == vault_schema::STEP);
-    if !is_made && !(found.exists() && found.missing.is_empty()) {
+    let is_there = found.exists() && found.missing.is_empty();
+    if !is_made && !is_there {
         return;
     }
     match found.others.first() {
