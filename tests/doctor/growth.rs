@@ -1,14 +1,12 @@
 //! A table that grows: what the server's counters show, on both sides of each threshold, and what they do not show.
 
-use std::time::Duration;
-
 use retell_vault::Layout;
 use retell_vault::doctor::{Area, DoctorOptions, Finding, Fix, Severity};
 use retell_vault::schema::Profile;
 
 use crate::support::doctor::{Clinic, Planted, psql};
+use crate::support::faults::until_counted;
 use crate::support::role::Role;
-use crate::support::rows::value;
 use crate::support::vaults::{ALL_COLUMNS, Hosts};
 use crate::support::{Cluster, POSTGRES_15, TestDb, cluster};
 
@@ -21,16 +19,9 @@ async fn grow(db: &TestDb, rows: u32) {
     counted(db, &format!("n_live_tup = {rows}")).await;
 }
 
-/// An older server counts a moment later.
 async fn counted(db: &TestDb, condition: &str) {
-    let sql = format!("SELECT {condition} FROM pg_stat_all_tables WHERE relid = 'user_profiles'::regclass");
-    for _ in 0..200 {
-        if value::<bool>(db, &sql).await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the server does not count that {condition}");
+    let table = "FROM pg_stat_all_tables WHERE relid = 'user_profiles'::regclass";
+    until_counted(&db.url, &format!("SELECT {condition} {table}")).await;
 }
 
 fn ids(findings: &[Finding]) -> Vec<&str> {
@@ -216,14 +207,20 @@ async fn indexes_that_do_not_fit_into_memory() {
             "DO $$ BEGIN FOR n IN 1..{times} LOOP PERFORM FROM user_profiles WHERE user_id = repeat(md5(n::text), 3); END LOOP; END $$"
         )
     };
-    let requests = "DO $$ BEGIN ASSERT (SELECT sum(idx_blks_hit + idx_blks_read) FROM pg_statio_user_indexes WHERE relname = 'user_profiles')";
-    // too few to say anything
+    let requests = async |condition: &str| {
+        let blocks = "SELECT sum(idx_blks_hit + idx_blks_read)";
+        let index = "FROM pg_statio_user_indexes WHERE relname = 'user_profiles'";
+        until_counted(server.url(), &format!("{blocks} {condition} {index}")).await;
+    };
+    // what filled the table is counted before the counters begin anew
+    requests(">= 20000").await;
     cluster::run_sql(server.url(), "SELECT pg_stat_reset()").await.unwrap();
+    // too few to say anything
     cluster::run_sql(server.url(), &look_up(2_000)).await.unwrap();
-    cluster::run_sql(server.url(), &format!("{requests} < 10000; END $$")).await.unwrap();
+    requests("BETWEEN 2000 AND 9999").await;
     assert_eq!(find("index_hit_rate").await, None);
     cluster::run_sql(server.url(), &look_up(8_000)).await.unwrap();
-    cluster::run_sql(server.url(), &format!("{requests} >= 10000; END $$")).await.unwrap();
+    requests(">= 10000").await;
     let finding = find("index_hit_rate").await.unwrap();
     assert_eq!((finding.area, finding.severity), (Area::Operation, Severity::Notice));
     let Fix::Sql(sql) = &finding.fix else { panic!("{finding:?}") };

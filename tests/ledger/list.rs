@@ -8,7 +8,7 @@ use retell_vault::records::{TenantId, UserId};
 use retell_vault::{ErrorKind, Layout, Owner};
 
 use crate::Stage;
-use crate::support::faults::number;
+use crate::support::faults::{number, until};
 use crate::support::vaults::*;
 
 fn user(id: &str) -> UserId {
@@ -163,16 +163,9 @@ async fn the_entries_of_an_owner_are_found_by_indexes() {
     for (id, found) in [("ann", 1), ("user-7", 1), ("user-8", 1), ("user-0", 0)] {
         assert_eq!(stage.list(LedgerFilter::new().user(&user(id))).await.entries.len(), found, "{id}");
     }
-    // a session reports what it did when it ends
     stage.vault.close().await;
-    let mut after = before;
-    for _ in 0..100 {
-        after = [scans("table").await, scans("states").await, scans("others").await];
-        if after[2] >= before[2] + 4 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(async || scans("others").await >= before[2] + 4).await;
+    let after = [scans("table").await, scans("states").await, scans("others").await];
     assert_eq!(after[0], before[0], "the whole ledger was read");
     assert!(after[1] >= before[1] + 4 && after[2] >= before[2] + 4, "{before:?} {after:?}");
 }

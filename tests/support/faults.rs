@@ -94,6 +94,12 @@ pub async fn until_waiting(url: &str, sessions: i64) {
     until(async || number(url, sql).await >= sessions).await;
 }
 
+/// Waits until the server's counters hold it. A session reports its own when it ends, and the client does not wait for that.
+pub async fn until_counted(url: &str, condition: &str) {
+    let sql = format!("SELECT coalesce(({condition}), false)::int::int8");
+    until(async || number(url, &sql).await == 1).await;
+}
+
 /// Waits until it holds; panics if it never does.
 pub async fn until(holds: impl AsyncFn() -> bool) {
     let start = Instant::now();
