@@ -194,7 +194,7 @@ pub mod records {
     pub use crate::record::owner::{TenantId, UserId};
     pub use crate::record::version::Version;
     pub use crate::store::degraded::Degraded;
-    pub use crate::store::options::{Expected, StoreOptions};
+    pub use crate::store::options::{Expected, LoadOptions, StoreOptions};
     pub use crate::vault::answers::{Loaded, Source, Stored, Uncommitted};
     pub use crate::vault::find::FoundOwners;
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 use crate::chain::acceptance::Acceptance;
-use crate::chain::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_authentic, link};
+use crate::chain::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_entry, link};
 use crate::chain::numbers::{Gap, KnownHead, MAX_OPEN};
-use crate::keyring::subkeys::{LEDGER, Subkeys};
+use crate::keyring::subkeys::Subkeys;
 
 /// One entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,12 +240,6 @@ impl ChainCheck {
         }
         self.report
     }
-}
-
-/// Whether a key of the keyring made the MAC of an entry.
-pub(crate) fn is_entry(subkeys: &Subkeys, entry: &LedgerEntry, bytes: &[u8], mac: &[u8]) -> bool {
-    let key = subkeys.of(LEDGER).find(|key| i64::from(key.epoch) == i64::from(entry.epoch));
-    key.is_some_and(|key| is_authentic(key, bytes, mac))
 }
 
 /// The part of a gap up to the settled number, and the rest.

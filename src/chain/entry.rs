@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::keyring::subkeys::Subkey;
+use crate::keyring::subkeys::{LEDGER, Subkey, Subkeys};
 use crate::record::contents::Contents;
 use crate::record::owner::{Owner, TenantId};
 use crate::record::version::Version;
@@ -177,10 +177,15 @@ pub(crate) fn chained(head: &Hash, link: &Link) -> Hash {
 }
 
 /// Whether a MAC is that of these bytes under this key.
-#[cfg(any(feature = "admin", test))]
 pub(crate) fn is_authentic(key: &Subkey, bytes: &[u8], tag: &[u8]) -> bool {
     let ours: Hash = mac(key, bytes).finalize().into_bytes().into();
     subtle::ConstantTimeEq::ct_eq(ours.as_slice(), tag).into()
+}
+
+/// Whether a key of the keyring made the MAC of an entry.
+pub(crate) fn is_entry(subkeys: &Subkeys, entry: &LedgerEntry, bytes: &[u8], mac: &[u8]) -> bool {
+    let key = subkeys.of(LEDGER).find(|key| i64::from(key.epoch) == i64::from(entry.epoch));
+    key.is_some_and(|key| is_authentic(key, bytes, mac))
 }
 
 /// The digest of a record: of the plaintext of its record token, so re-encryption does not change it.
@@ -211,7 +216,6 @@ fn push(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
 pub(crate) mod tests {
     use super::*;
     use crate::keyring::material::Material;
-    use crate::keyring::subkeys::LEDGER;
 
     pub(crate) fn key(byte: u8) -> Subkey {
         Subkey { usage: LEDGER.to_owned(), epoch: 1, key: Material::copied(&[byte; 32]) }

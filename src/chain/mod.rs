@@ -9,5 +9,4 @@ pub(crate) mod checkpoint;
 pub(crate) mod entry;
 pub(crate) mod line;
 pub(crate) mod numbers;
-#[cfg(feature = "admin")]
 pub(crate) mod owner_check;

@@ -1,5 +1,11 @@
 //! Compares the last state of each owner in the ledger with what the table holds. Pure.
 
+use std::str::FromStr;
+
+use crate::chain::entry::{StoredEntry, digest};
+use crate::keyring::subkeys::{LEDGER, Subkeys};
+use crate::record::contents::Contents;
+use crate::record::owner::Owner;
 use crate::record::version::Version;
 
 /// The last state of an owner that the ledger names.
@@ -9,6 +15,20 @@ pub(crate) struct KnownState {
     pub(crate) digest: Vec<u8>,
     /// Whether this is the digest of a deleted record.
     pub(crate) is_tombstone: bool,
+}
+
+impl KnownState {
+    /// What an entry says of its owner. `None` if it names no version.
+    pub(crate) fn of(subkeys: &Subkeys, owner: &Owner, stored: &StoredEntry) -> Option<Self> {
+        let event = &stored.entry.event;
+        let after = Version::from_str(event.after.as_deref()?).ok()?;
+        let held = event.digest.clone().unwrap_or_default();
+        let epoch = u32::try_from(stored.entry.epoch).ok()?;
+        let key = subkeys.of(LEDGER).find(|key| key.epoch == epoch)?;
+        let deleted = digest(key, owner, after, &Contents::default());
+        let is_tombstone = deleted.as_slice() == held.as_slice();
+        Some(Self { after, digest: held, is_tombstone })
+    }
 }
 
 /// What the rows of an owner hold.

@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::quote;
 use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation, ledger_grant};
-use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant};
+use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant, sql_name};
 use crate::postgres::vault_schema::{generations, hosts};
 use crate::schema::removed_rows::are_noted;
 use crate::store::keyring_table::sealed;
@@ -110,8 +110,9 @@ fn others(context: &TableContext<'_>, found: &VaultSchema) -> Option<Finding> {
 }
 
 fn open(grant: &WiderGrant) -> Finding {
-    let object = match grant.table.as_str() {
+    let object = match grant.object.as_str() {
         "" => SCHEMA_OBJECT.to_owned(),
+        function if function.ends_with(')') => format!("function {SCHEMA}.{function}"),
         name => table(name),
     };
     let holder = match grant.holder.as_str() {
@@ -137,12 +138,9 @@ fn revoke(grant: &WiderGrant) -> Fix {
         let sql = format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder));
         return Fix::Sql(framed(None, &sql));
     }
-    let object = match grant.table.as_str() {
-        "" => format!("SCHEMA {SCHEMA}"),
-        name => format!("TABLE retell_vault.{}", quote(name)),
-    };
     let from = if grant.grantee == "public" { "PUBLIC".to_owned() } else { quote(&grant.grantee) };
-    let sql = format!("REVOKE {} ON {object} FROM {from} CASCADE", grant.privileges.join(", "));
+    let sql =
+        format!("REVOKE {} ON {} FROM {from} CASCADE", grant.privileges.join(", "), sql_name(&grant.object));
     as_role(&grant.grantor, &[sql])
 }
 
@@ -175,27 +173,24 @@ fn planted(found: &VaultSchema, owner: &str) -> Vec<Finding> {
 /// has a local file, and on the ledger if it was begun.
 fn missing_grant(context: &TableContext<'_>, found: &VaultSchema, owner: &str) -> Option<Finding> {
     let core = context.core;
-    let needs = |table: &str| match table {
+    let needs = |object: &str| match object {
         "keyring" | "hosts" => core.keyring.is_in_table(),
         "local_files" => core.local.is_some(),
-        "ledger" => core.ledger_key().is_some(),
+        "ledger" | "newest(text,text,text)" => core.ledger_key().is_some(),
         _ => core.keyring.is_in_table() || core.local.is_some() || core.ledger_key().is_some(),
     };
     let role = &context.definitions.server.role;
     let lacking =
-        found.lacking.iter().filter(|right| needs(&right.table) && !found.missing.contains(&right.table));
+        found.lacking.iter().filter(|right| needs(&right.object) && !found.missing.contains(&right.object));
     let grants: Vec<String> = lacking
-        .map(|right| match right.table.as_str() {
-            "" => format!("GRANT {} ON SCHEMA {SCHEMA} TO {}", right.privilege, quote(role)),
+        .map(|right| match right.object.as_str() {
             "ledger" => ledger_grant(role),
-            name => {
-                format!("GRANT {} ON TABLE retell_vault.{} TO {}", right.privilege, quote(name), quote(role))
-            }
+            object => format!("GRANT {} ON {} TO {}", right.privilege, sql_name(object), quote(role)),
         })
         .collect();
     let meaning = format!(
-        "role {role} lacks rights in it: without them a keyring there cannot be read, hosts are not noted, and a restored \
-         local file is noticed only by the age of its records"
+        "role {role} lacks rights in it: without them a keyring there cannot be read, hosts are not noted, a restored local file is \
+         noticed only by the age of its records, and no load can be compared with the ledger"
     );
     let id = finding_ids::MISSING_GRANT;
     (!grants.is_empty())

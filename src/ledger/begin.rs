@@ -7,7 +7,6 @@ use crate::chain::entry::{Event, operation};
 use crate::error::Result;
 use crate::keyring::subkeys::Subkey;
 use crate::ledger::owners::{ComparedOwner, Owners};
-use crate::ledger::verify::begun;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::write::WrittenMany;
@@ -15,7 +14,7 @@ use crate::postgres::walk::ledger::NotedState;
 use crate::rotation::index::earlier_writers_ended;
 use crate::store::core::{Core, keeps_changing};
 use crate::store::hosts::hosts_before;
-use crate::store::ledger::{check_ledger, require_ledger, state_of};
+use crate::store::ledger::{begun, check_ledger, require_ledger, state_of};
 use crate::store::ledger_writers::Noted;
 
 /// How long another process may go on without a key that was added: it looks at the keyring once a second.

@@ -7,9 +7,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::chain::acceptance::Acceptance;
-use crate::chain::chain_check::is_entry;
 use crate::chain::checkpoint::Checkpoint;
-use crate::chain::entry::{Hash, StoredEntry};
+use crate::chain::entry::{Hash, StoredEntry, is_entry};
 use crate::chain::line::{Line, parse};
 use crate::chain::numbers::KnownHead;
 use crate::error::{Error, ErrorKind, Result};

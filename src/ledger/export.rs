@@ -6,10 +6,10 @@ use crate::chain::line::entry_line;
 use crate::display::visible_json;
 use crate::error::Result;
 use crate::ledger::list::millis;
-use crate::ledger::verify::begun;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::vault_schema::objects::check_tables;
 use crate::store::core::Core;
+use crate::store::ledger::begun;
 
 /// What [`Vault::export_ledger`](crate::Vault::export_ledger) exports. By default all entries.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,14 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::chain::chain_check::is_entry;
-use crate::chain::entry::StoredEntry;
+use crate::chain::entry::{StoredEntry, is_entry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::verify::begun;
 use crate::postgres::vault_schema::objects::check_tables;
 use crate::postgres::walk::ledger_entries::EntrySelection;
 use crate::record::owner::{TenantId, UserId};
 use crate::store::core::Core;
+use crate::store::ledger::begun;
 
 /// How many bytes an operation or an actor has at most in an entry.
 const MAX_OPERATION: usize = 40;

@@ -2,13 +2,11 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::chain::chain_check::is_entry;
-use crate::chain::entry::{StoredEntry, digest};
+use crate::chain::entry::{StoredEntry, digest, is_entry};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::keyring::keys::RootKeys;
 use crate::keyring::subkeys::{LEDGER, Subkey};
@@ -20,7 +18,6 @@ use crate::postgres::walk::ledger::{LedgerReading, OwnersRow, in_order};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
-use crate::record::version::Version;
 use crate::store::core::Core;
 
 /// One owner of the ledger or of the table.
@@ -110,7 +107,7 @@ impl<'a> Owners<'a> {
     fn compare(&self, owner: Owner, known: Option<&StoredEntry>, rows: &[OwnersRow]) -> ComparedOwner {
         let counts = rows.iter().any(|row| row.counts);
         let held = self.newest(&owner, rows);
-        let known = known.and_then(|entry| self.state_of(&owner, entry));
+        let known = known.and_then(|entry| KnownState::of(&self.keys.subkeys, &owner, entry));
         let state = match &held {
             None => None,
             Some(None) => Some(HeldState::Unreadable),
@@ -138,18 +135,6 @@ impl<'a> Owners<'a> {
             Some((HeldRecord { head: record.head(), contents }, key))
         });
         Some(opened)
-    }
-
-    /// `None` if the entry names no version.
-    fn state_of(&self, owner: &Owner, stored: &StoredEntry) -> Option<KnownState> {
-        let event = &stored.entry.event;
-        let after = Version::from_str(event.after.as_deref()?).ok()?;
-        let digest_held = event.digest.clone().unwrap_or_default();
-        let epoch = u32::try_from(stored.entry.epoch).ok()?;
-        let key = self.keys.subkeys.of(LEDGER).find(|key| key.epoch == epoch)?;
-        let deleted = digest(key, owner, after, &Contents::default());
-        let is_tombstone = deleted.as_slice() == digest_held.as_slice();
-        Some(KnownState { after, digest: digest_held, is_tombstone })
     }
 
     /// The owner of the next state.

@@ -15,10 +15,11 @@ use crate::ledger::begin::Notes;
 use crate::ledger::copies::LedgerCopies;
 use crate::ledger::list::millis;
 use crate::ledger::owners::Owners;
-use crate::ledger::verify::{begun, verify_ledger};
+use crate::ledger::verify::verify_ledger;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::walk::ended_writers::{WriterEnd, ended_writers, remove_entries};
 use crate::store::core::{Core, keeps_changing};
+use crate::store::ledger::begun;
 
 /// Owners that change meanwhile make a further pass necessary.
 const PASSES: u32 = 5;

@@ -1,21 +1,21 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
 use crate::chain::acceptance::Acceptance;
-use crate::chain::chain_check::{ChainCheck, is_entry};
-use crate::chain::entry::{StoredEntry, operation};
+use crate::chain::chain_check::ChainCheck;
+use crate::chain::entry::{StoredEntry, is_entry, operation};
 use crate::chain::numbers::{Gap, KnownHead};
 use crate::chain::owner_check::Difference;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::keyring::subkeys::Subkeys;
 use crate::ledger::copies::LedgerCopies;
 use crate::ledger::owners::Owners;
 use crate::postgres::connection::errors::DatabaseError;
-use crate::postgres::statements::plan::Postgres;
 use crate::postgres::vault_schema::objects::check_tables;
 use crate::postgres::walk::ledger::LedgerReading;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 use crate::store::core::Core;
+use crate::store::ledger::begun;
 
 /// How many waiting records are read at once.
 const WAITING: u32 = 500;
@@ -117,24 +117,6 @@ impl LedgerVerification {
             Difference::Unreadable => &mut self.unreadable,
         };
         list.push(one);
-    }
-}
-
-/// The database and the place of the ledger.
-///
-/// # Errors
-/// `Configuration` without a database; `LedgerUnavailable` if the ledger was not begun.
-pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
-    let (Some(postgres), Some(place)) = (&core.postgres, core.ledger_place()) else {
-        return Err(Error::new(ErrorKind::Configuration, "no database is configured, so there is no ledger")
-            .with_hint("configure a database (`--database-url`)"));
-    };
-    match core.ledger_key() {
-        Some(_) => Ok((postgres, place)),
-        None => Err(Error::new(
-            ErrorKind::LedgerUnavailable,
-            "the ledger was not begun: the keyring has no key for it",
-        )),
     }
 }
 

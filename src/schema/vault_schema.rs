@@ -4,6 +4,7 @@
 //! the rights of a named service role. Elsewhere it is not planned: a keyring in a file needs no schema, and a plan for one
 //! table should not need the right to create schemas in the database.
 
+use crate::postgres::vault_schema::newest::NEWEST;
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, TABLE_NAMES, creation, removal};
 use crate::postgres::vault_schema::removed::NOTE_REMOVED;
 use crate::postgres::vault_schema::state::VaultSchema;
@@ -75,7 +76,7 @@ fn step(input: &PlanInput<'_>, found: &VaultSchema, reason: String) -> Step {
     // an existing object keeps its owner
     sql.push(schema_is_ours(input.layout, SCHEMA));
     sql.extend(TABLE_NAMES.map(|name| table_is_ours(input.layout, &format!("{SCHEMA}.{name}"))));
-    sql.push(function_is_ours(input.layout, NOTE_REMOVED));
+    sql.extend([NOTE_REMOVED, NEWEST].map(|function| function_is_ours(input.layout, function)));
     Step {
         id: STEP.to_owned(),
         object: SCHEMA_OBJECT.to_owned(),

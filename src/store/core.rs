@@ -321,8 +321,7 @@ impl Core {
 
     /// Whether a record opens, and is a tombstone.
     pub(crate) fn is_tombstone(&self, record: &Record, owner: &Owner) -> Result<bool> {
-        let keyring = self.keyring.holding(record.key);
-        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?);
+        let contents = self.contents(record, owner);
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
@@ -344,8 +343,7 @@ impl Core {
 
     /// The texts of plain columns that belong to the record.
     pub(crate) fn vouched(&self, record: &Record, owner: &Owner) -> Result<PlainTexts> {
-        let keyring = self.keyring.holding(record.key);
-        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
+        let contents = self.contents(record, owner)?;
         Ok(sealer::vouched(&contents, record, &self.fields))
     }
 

@@ -33,6 +33,12 @@ impl Core {
         self.keyring.current().subkeys.of(LEDGER).next_back().cloned()
     }
 
+    /// What belongs to a record, as its record token says.
+    pub(crate) fn contents(&self, record: &Record, owner: &Owner) -> Result<Contents> {
+        let keyring = self.keyring.holding(record.key);
+        sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)
+    }
+
     /// The entry for a record that is about to be written over the one of version `before`.
     pub(crate) fn note_change(
         &self,
@@ -42,8 +48,7 @@ impl Core {
         record: &Record,
     ) -> Result<Noted<'_>> {
         let Some(key) = self.ledger_key() else { return Ok(Noted::nothing()) };
-        let keyring = self.keyring.holding(record.key);
-        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
+        let contents = self.contents(record, owner)?;
         let event = Event { before: before.map(text), ..self.event(operation, owner) };
         self.draw(&key, state_of(&key, owner, record.version, &contents, event))
     }
@@ -188,8 +193,30 @@ pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(),
 }
 
 fn unavailable(problem: &str) -> Error {
-    Error::new(ErrorKind::LedgerUnavailable, format!("the ledger cannot take an entry: {problem}"))
+    not_usable(&format!("the ledger cannot take an entry: {problem}"))
+}
+
+pub(super) fn not_usable(problem: &str) -> Error {
+    Error::new(ErrorKind::LedgerUnavailable, problem)
         .with_hint("`retell-vault schema apply --vault-schema` makes the table, `ledger begin` the key")
+}
+
+/// The database and the place of the ledger.
+///
+/// # Errors
+/// `Configuration` without a database; `LedgerUnavailable` if the ledger was not begun.
+pub(crate) fn begun(core: &Core) -> Result<(&Postgres, String)> {
+    let (Some(postgres), Some(place)) = (&core.postgres, core.ledger_place()) else {
+        return Err(Error::new(ErrorKind::Configuration, "no database is configured, so there is no ledger")
+            .with_hint("configure a database (`--database-url`)"));
+    };
+    match core.ledger_key() {
+        Some(_) => Ok((postgres, place)),
+        None => Err(Error::new(
+            ErrorKind::LedgerUnavailable,
+            "the ledger was not begun: the keyring has no key for it",
+        )),
+    }
 }
 
 /// A fault of a write that was sent with an entry: the table of the ledger may be the reason.

@@ -158,11 +158,19 @@ pub(crate) fn note_refusal(core: &Core, operation: &'static str, owner: &Owner, 
 /// Whether the record that is there is the reason. A process with the keyring of another table has no key for its ledger.
 fn is_of_record(kind: ErrorKind) -> bool {
     use ErrorKind::{
-        Conflict, ForeignValue, Incomplete, Malformed, UnknownKey, Unsealable, UnsupportedFormat,
+        Conflict, ForeignValue, Incomplete, LedgerBroken, Malformed, UnknownKey, Unsealable,
+        UnsupportedFormat,
     };
     matches!(
         kind,
-        Conflict | ForeignValue | Incomplete | Malformed | UnknownKey | Unsealable | UnsupportedFormat
+        Conflict
+            | ForeignValue
+            | Incomplete
+            | LedgerBroken
+            | Malformed
+            | UnknownKey
+            | Unsealable
+            | UnsupportedFormat
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -14,11 +14,10 @@ use crate::hex::hex;
 use crate::keyring::subkeys::Subkey;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::write::WrittenMany;
+use crate::store::last_check::{BELIEVED, LastCheck};
 use crate::store::ledger_sink::CheckpointSink;
 use crate::store::waiting_entries::{LedgerBacklog, Reads, WaitingEntries};
 
-/// How long the table of the ledger counts as usable after it was checked.
-const BELIEVED: Duration = Duration::from_secs(60);
 /// The same while the outcome of a number is unknown. Most statements have ended by then.
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// Writers with open numbers that are kept. More only exist if the database does not decide about earlier ones for hours.
@@ -44,7 +43,10 @@ pub(crate) struct Ledger {
     /// Held by the caller that decides about numbers whose outcome is unknown: two could take each other's entry for the
     /// earlier one.
     pub(super) deciding: tokio::sync::Mutex<()>,
-    checked: Mutex<Option<Instant>>,
+    /// That entries can be added.
+    table: LastCheck,
+    /// That it can be asked for the last entries of an owner.
+    pub(super) newest: LastCheck,
 }
 
 /// One writer of the ledger.
@@ -82,7 +84,8 @@ impl Ledger {
             waiting: WaitingEntries::new(reads),
             many_unsaved: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
-            checked: Mutex::default(),
+            table: LastCheck::default(),
+            newest: LastCheck::default(),
         }
     }
 
@@ -144,14 +147,11 @@ impl Ledger {
 
     /// Whether the table was found usable a moment ago, and no number waits for a decision.
     pub(super) fn is_checked(&self) -> bool {
-        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let believed = if self.doubtful().is_empty() { BELIEVED } else { UNDECIDED };
-        checked.is_some_and(|at| at.elapsed() < believed)
+        self.table.is_within(if self.doubtful().is_empty() { BELIEVED } else { UNDECIDED })
     }
 
     pub(super) fn note_checked(&self, is_usable: bool) {
-        let now = is_usable.then(Instant::now);
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.table.note(is_usable);
     }
 
     /// Whether copies of what is written are kept outside of the database.

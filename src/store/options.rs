@@ -1,4 +1,4 @@
-//! What a caller may choose about a write.
+//! What a caller may choose about a write, and about a load.
 
 use crate::record::version::Version;
 
@@ -19,6 +19,30 @@ pub struct StoreOptions {
     pub(crate) replace_unreadable: bool,
     pub(crate) replace_foreign: bool,
     pub(crate) expected: Option<Expected>,
+}
+
+/// How a record is loaded. By default the newest one that can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoadOptions {
+    pub(crate) fresh: bool,
+}
+
+impl LoadOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compares the record with the ledger: what is loaded is the record of the last change that the ledger names, or one that
+    /// waits in the local file since. A record that went back, vanished or appeared is `LedgerBroken`. Takes one more statement,
+    /// the database, and a ledger that was begun.
+    ///
+    /// A database that was restored as a whole has an older ledger too. That is noticed for owners of whom this process has seen
+    /// a newer record, and for all by `ledger verify` with copies from outside.
+    pub fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
 }
 
 /// What an owner must have, or the store is refused. See [`StoreOptions::expect`].

@@ -9,6 +9,8 @@ use crate::store::bulk::load_many;
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::ledger_reads::{Read, note_reads, note_refusal, noting_refusal, visible_fields};
 use crate::store::load::load;
+use crate::store::load_fresh::load_fresh;
+use crate::store::options::LoadOptions;
 use crate::vault::answers::Loaded;
 use crate::vault::{Vault, error_type};
 
@@ -24,6 +26,20 @@ impl<C: Credentials> Vault<C> {
     /// [`Reads::Before`](crate::ledger::Reads::Before), also `LedgerUnavailable` and those of an outage.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         let load = async { shown(&self.core, owner, self.load_or_import(owner).await?).await };
+        self.observed("load", noting_refusal(&self.core, operation::READ, owner, load)).await
+    }
+
+    /// Loads the newest configuration of an owner as the options say.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load). With [`LoadOptions::fresh`] also `LedgerBroken` if the record is not the one that the ledger
+    /// names last; `LedgerUnavailable` if the ledger was not begun, or cannot be asked; `Unavailable` in an outage, and
+    /// `Configuration` without a database, whatever is kept locally; `Busy` if the record is written all the time.
+    pub async fn load_with(&self, owner: &Owner, options: LoadOptions) -> Result<Loaded<C>> {
+        if !options.fresh {
+            return self.load(owner).await;
+        }
+        let load = async { shown(&self.core, owner, load_fresh(&self.core, owner).await?).await };
         self.observed("load", noting_refusal(&self.core, operation::READ, owner, load)).await
     }
 

@@ -8,6 +8,7 @@ mod changes;
 mod checkpoints;
 mod copies;
 mod export;
+mod fresh;
 mod list;
 mod prune;
 mod reads;

@@ -3,8 +3,7 @@
 use retell_vault::Owner;
 use retell_vault::config::Field;
 use retell_vault::layout::Place;
-use retell_vault::records::{Degraded, Version};
-use retell_vault::records::{Loaded, Stored};
+use retell_vault::records::{Degraded, LoadOptions, Loaded, Stored, Version};
 use retell_vault::sync::{Forgotten, SyncReport};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
@@ -38,7 +37,8 @@ pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
         }
         false => session::vault(global).await?,
     };
-    let loaded = vault.load(&owner).await?;
+    let options = if get.fresh { LoadOptions::new().fresh() } else { LoadOptions::new() };
+    let loaded = vault.load_with(&owner, options).await?;
     warn_of_loaded(&loaded);
     let config = match get.reveal {
         true => loaded.config.to_json_exposed(),

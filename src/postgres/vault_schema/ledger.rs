@@ -1,15 +1,18 @@
 //! The table `retell_vault.ledger`: whether entries can be added, and entries that void a number.
 
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::types::Uuid;
 
-use crate::chain::entry::SealedEntry;
+use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry};
 use crate::display::visible;
 use crate::postgres::connection::errors::{DatabaseError, NUMBER_OF_ENTRY, Outcome, Phase};
-use crate::postgres::connection::pool::{Database, Query};
+use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
-use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entries, only_entries};
+use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entries, column_names, only_entries};
+use crate::postgres::vault_schema::newest::{self, NAME as NEWEST_NAME};
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
+use crate::record::owner::{Owner, TenantId};
 
 /// How long to wait for a statement that may still write the number: a store waits meanwhile, and asks again later.
 const PATIENCE: &str = "50ms";
@@ -69,6 +72,74 @@ fn insert(entries: &[&SealedEntry]) -> Result<Query, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind_entries(&mut arguments, &numbered)?;
     Ok(Query { sql: only_entries().into(), arguments })
+}
+
+/// An entry, read by the columns of `COLUMNS` in their order.
+pub(in crate::postgres) fn stored_entry(row: &PgRow) -> Result<StoredEntry, DatabaseError> {
+    let entry = LedgerEntry {
+        writer: column::<Uuid>(row, 0)?,
+        seq: column(row, 1)?,
+        epoch: column(row, 2)?,
+        settled: column(row, 3)?,
+        head: column(row, 4)?,
+        at_ms: column(row, 5)?,
+        event: Event {
+            operation: column(row, 6)?,
+            place: column(row, 7)?,
+            user: column(row, 8)?,
+            tenant: column(row, 9)?,
+            before: column(row, 10)?,
+            after: column(row, 11)?,
+            digest: column(row, 12)?,
+            outcome: column(row, 13)?,
+            actor: column(row, 14)?,
+            reason: column(row, 15)?,
+            request: column(row, 16)?,
+            host: column(row, 17)?,
+            release: column(row, 18)?,
+            detail: column(row, 19)?,
+        },
+    };
+    Ok(StoredEntry { entry, mac: column(row, 20)? })
+}
+
+/// Why the ledger cannot be asked for the last entries of an owner, if it cannot: the function is missing, is not as the vault made it, or this role may not call it.
+pub(crate) async fn problem_of_newest(database: &Database) -> Result<Option<String>, DatabaseError> {
+    let sql = format!(
+        "SELECT p.prosrc = {} AND p.prosecdef AND p.proconfig = ARRAY['search_path=\"\"'] AND p.proowner = n.nspowner,
+        has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = {} AND p.proname = 'newest' AND oidvectortypes(p.proargtypes) = 'text, text, text'",
+        literal(&newest::body()),
+        literal(SCHEMA)
+    );
+    let rows = database.inspect(statement(sql)).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Some(format!("the function {NEWEST_NAME} does not exist")));
+    };
+    if column::<Option<bool>>(row, 0)? != Some(true) {
+        return Ok(Some(format!("{NEWEST_NAME} is not the function that the vault made")));
+    }
+    Ok((!column::<bool>(row, 1)?).then(|| format!("this role may not call {NEWEST_NAME}")))
+}
+
+/// The last entries of an owner that name a version, the newest version first, and whether the removal of a row was noted
+/// after each.
+pub(crate) async fn newest_entries(
+    database: &Database,
+    place: &str,
+    owner: &Owner,
+) -> Result<Vec<(StoredEntry, bool)>, DatabaseError> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, place)?;
+    bind(&mut arguments, owner.user_id().as_str())?;
+    bind(&mut arguments, owner.tenant_id().map(TenantId::as_str))?;
+    let sql = format!(
+        "SELECT {}, was_removed FROM {NEWEST_NAME}($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
+        column_names()
+    );
+    let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;
+    rows.iter().map(|row| Ok((stored_entry(row)?, column(row, COLUMNS.len())?))).collect()
 }
 
 /// What became of a number.

@@ -4,6 +4,7 @@
 pub(crate) mod generations;
 pub(crate) mod hosts;
 pub(crate) mod ledger;
+pub(crate) mod newest;
 pub(crate) mod objects;
 pub(crate) mod pushes;
 pub(crate) mod removed;

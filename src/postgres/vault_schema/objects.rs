@@ -9,7 +9,8 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{literal, quote};
 use crate::postgres::statements::with_entry::{LEDGER, column_names};
-use crate::postgres::vault_schema::removed::create_function;
+use crate::postgres::vault_schema::newest::{self, NEWEST};
+use crate::postgres::vault_schema::removed;
 
 pub(crate) const SCHEMA: &str = "retell_vault";
 /// The schema as messages name it.
@@ -112,7 +113,7 @@ FOR client IN SELECT 'PUBLIC'::pg_catalog.text UNION ALL SELECT pg_catalog.quote
 LOOP
     EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA retell_vault FROM %s CASCADE', client);
     EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files, retell_vault.ledger, retell_vault.removed FROM %s CASCADE', client);
-    EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION retell_vault.note_removed() FROM %s CASCADE', client);
+    EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION retell_vault.note_removed(), retell_vault.newest(pg_catalog.text, pg_catalog.text, pg_catalog.text) FROM %s CASCADE', client);
 END LOOP;
 END
 $vault$";
@@ -135,7 +136,7 @@ END LOOP;
 END
 $vault$";
 
-/// Removes the schema and its function, if there is no table and no trigger uses the function.
+/// Removes the schema and its functions, if there is no table and no trigger uses one.
 const REMOVE_REST: &str = "DO $vault$
 BEGIN
 IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -144,7 +145,7 @@ IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n 
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
     WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
-        DROP FUNCTION IF EXISTS retell_vault.note_removed();
+        DROP FUNCTION IF EXISTS retell_vault.note_removed(), retell_vault.newest(pg_catalog.text, pg_catalog.text, pg_catalog.text);
         DROP SCHEMA retell_vault;
     END IF;
 END IF;
@@ -159,11 +160,12 @@ pub(crate) enum Existing {
 }
 
 /// The statements that create what is missing and close it. Each can be repeated. `roles` are those of the application:
-/// they may read the keyring, write notes of hosts, count the pushes of local files, and add entries to the ledger.
+/// they may read the keyring, write notes of hosts, count the pushes of local files, add entries to the ledger, and ask it for
+/// the last entries of one owner.
 pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
     let schema = (existing == Existing::Nothing).then_some(&CREATE_SCHEMA);
     let tables = schema.into_iter().chain(&TABLE_STATEMENTS).map(|&sql| sql.to_owned());
-    let fixed = tables.chain([create_function(), CLOSE.to_owned()]);
+    let fixed = tables.chain([removed::create_function(), newest::create_function(), CLOSE.to_owned()]);
     fixed.chain(roles.iter().flat_map(|role| grants(role))).collect()
 }
 
@@ -177,8 +179,9 @@ pub(crate) fn removal_of_rest() -> String {
     REMOVE_REST.to_owned()
 }
 
-/// The rights of a role of the application. It adds entries to the ledger, and can neither read nor change them.
-fn grants(role_name: &str) -> [String; 5] {
+/// The rights of a role of the application. It adds entries to the ledger and cannot change them, and sees only the last ones
+/// of an owner that it names.
+fn grants(role_name: &str) -> [String; 6] {
     let role = quote(role_name);
     [
         format!("GRANT USAGE ON SCHEMA retell_vault TO {role}"),
@@ -186,6 +189,7 @@ fn grants(role_name: &str) -> [String; 5] {
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {HOSTS} TO {role}"),
         format!("GRANT SELECT, INSERT, UPDATE ON {LOCAL_FILES} TO {role}"),
         ledger_grant(role_name),
+        format!("GRANT EXECUTE ON FUNCTION {NEWEST} TO {role}"),
     ]
 }
 

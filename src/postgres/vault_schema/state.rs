@@ -7,6 +7,8 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::trusted::acts_for;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::vault_schema::newest;
 use crate::postgres::vault_schema::objects::{Existing, SCHEMA, column};
 use crate::postgres::vault_schema::removed::NOTE_REMOVED_BODY;
 
@@ -27,7 +29,7 @@ pub(crate) struct VaultSchema {
     pub(crate) others: Vec<String>,
     /// Whether the vault's own role could change or remove entries of the ledger.
     pub(crate) rewrites_ledger: bool,
-    /// Tables that do not exist, and `note_removed()` if that function does not.
+    /// Tables and functions that do not exist. A function has its arguments.
     pub(crate) missing: Vec<String>,
     /// Columns of our tables that are missing or have another type, as `table.column`.
     pub(crate) unlike: Vec<String>,
@@ -49,12 +51,12 @@ pub(crate) struct OwnedTable {
     pub(crate) owner: String,
 }
 
-/// Rights on the schema or on one of its tables.
+/// Rights on the schema, on one of its tables or on one of its functions.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct WiderGrant {
-    /// Empty for the schema itself.
+    /// Empty for the schema itself. A function has its arguments.
     #[serde(rename = "relname")]
-    pub(crate) table: String,
+    pub(crate) object: String,
     /// The role that has the rights; `public` for everybody.
     pub(crate) holder: String,
     /// The role that was granted them: the holder, or a role that it is a member of.
@@ -81,8 +83,8 @@ pub(crate) struct PlantedObject {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct LackingRight {
-    /// Empty for the schema itself.
-    pub(crate) table: String,
+    /// Empty for the schema itself. A function has its arguments.
+    pub(crate) object: String,
     pub(crate) privilege: String,
 }
 
@@ -108,13 +110,22 @@ impl VaultSchema {
         if let Some(object) = self.planted.first() {
             return Some(format!("the vault did not make {}", object.what));
         }
-        let lacking = self.lacking.iter().find(|right| right.table.is_empty() || right.table == name)?;
+        let lacking = self.lacking.iter().find(|right| right.object.is_empty() || right.object == name)?;
         Some(format!("this role lacks {}", lacking.privilege))
     }
 
     /// Whether statements on its tables run only code of roles that the vault trusts.
     pub(crate) fn is_trusted(&self) -> bool {
         self.others.is_empty() && self.planted.is_empty() && self.unlike.is_empty()
+    }
+}
+
+/// An object as statements about rights name it.
+pub(crate) fn sql_name(object: &str) -> String {
+    match object {
+        "" => format!("SCHEMA {SCHEMA}"),
+        function if function.ends_with(')') => format!("FUNCTION {SCHEMA}.{function}"),
+        table => format!("TABLE {SCHEMA}.{}", quote(table)),
     }
 }
 
@@ -132,6 +143,7 @@ pub(crate) async fn look(
     bind(&mut arguments, roles.to_vec())?;
     bind(&mut arguments, SCHEMA)?;
     bind(&mut arguments, NOTE_REMOVED_BODY)?;
+    bind(&mut arguments, newest::body())?;
     let sql = STATE.replace("{acts_for}", &acts_for("o.owner", "here.relowner"));
     let rows = database.inspect(Query { sql: sql.into(), arguments }).await?;
     let odd = || {

@@ -17,15 +17,20 @@ allowed (relname, privilege) AS (VALUES
   ('', 'USAGE'), ('keyring', 'SELECT'), ('keyring', 'INSERT'), ('keyring', 'DELETE'),
   ('hosts', 'SELECT'), ('hosts', 'INSERT'), ('hosts', 'UPDATE'), ('hosts', 'DELETE'),
   ('local_files', 'SELECT'), ('local_files', 'INSERT'), ('local_files', 'UPDATE'),
-  ('ledger', 'INSERT'), ('ledger', 'SELECT'), ('ledger', 'DELETE'), ('removed', 'SELECT'), ('removed', 'DELETE')),
+  ('ledger', 'INSERT'), ('ledger', 'SELECT'), ('ledger', 'DELETE'), ('removed', 'SELECT'), ('removed', 'DELETE'),
+  ('newest(text,text,text)', 'EXECUTE')),
 needed (relname, privilege) AS (
   SELECT * FROM allowed WHERE (relname, privilege) NOT IN (('keyring', 'INSERT'), ('keyring', 'DELETE'), ('ledger', 'SELECT'), ('ledger', 'DELETE'), ('removed', 'SELECT'), ('removed', 'DELETE'))),
+our_functions (name, source) AS (VALUES ('note_removed()', $4), ('newest(text,text,text)', $5)),
+functions AS (
+  SELECT p.*, f.name, f.source FROM pg_proc p JOIN here ON p.pronamespace = here.oid LEFT JOIN our_functions f ON p.oid::regprocedure::text = 'retell_vault.' || f.name),
 ours AS (
   SELECT c.* FROM pg_class c JOIN here ON c.relnamespace = here.oid
   WHERE c.relkind = 'r' AND c.relname IN (SELECT relname FROM wanted)),
 acls (relname, owner, acl) AS (
   SELECT '', nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM here WHERE oid IS NOT NULL
   UNION ALL SELECT relname::text, relowner, coalesce(relacl, acldefault('r', relowner)) FROM ours
+  UNION ALL SELECT name, proowner, coalesce(proacl, acldefault('f', proowner)) FROM functions WHERE name IS NOT NULL
   UNION ALL SELECT o.relname::text, o.relowner, a.attacl FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid WHERE a.attacl IS NOT NULL),
 granted AS (
   SELECT acls.relname, a.grantee, a.grantor, a.privilege_type FROM acls, aclexplode(acls.acl) AS a WHERE a.grantee <> acls.owner),
@@ -76,10 +81,9 @@ planted (rank, what, drop) AS (
   WHERE c.oid NOT IN (SELECT oid FROM ours)
   -- ours may have triggers, which go with it; the plan makes both again
   UNION ALL SELECT 7, format('function %s', p.oid::regprocedure),
-    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.proname = 'note_removed' AND p.pronargs = 0 THEN ' CASCADE' ELSE '' END
-  FROM pg_proc p JOIN here ON p.pronamespace = here.oid
-  WHERE (p.proname = 'note_removed' AND p.pronargs = 0 AND p.prosrc = $4 AND p.prosecdef
-    AND p.proconfig = ARRAY['search_path=""'] AND p.proowner = here.nspowner) IS NOT TRUE),
+    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.name IS NULL THEN '' ELSE ' CASCADE' END
+  FROM functions p JOIN here ON true
+  WHERE (p.prosrc = p.source AND p.prosecdef AND p.proconfig = ARRAY['search_path=""'] AND p.proowner = here.nspowner) IS NOT TRUE),
 actable AS (
   SELECT coalesce(pg_has_role(actor, nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM ours WHERE NOT pg_has_role(actor, ours.relowner, 'USAGE')), false) AS owned FROM here)
 SELECT json_build_object(
@@ -95,7 +99,7 @@ SELECT json_build_object(
       OR has_table_privilege(o.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))),
   'missing', (SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM (
     SELECT relname FROM wanted WHERE relname NOT IN (SELECT relname::text FROM ours)
-    UNION ALL SELECT 'note_removed()' WHERE NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = here.oid AND p.proname = 'note_removed' AND p.pronargs = 0)) AS m),
+    UNION ALL SELECT name FROM our_functions WHERE name NOT IN (SELECT name FROM functions WHERE name IS NOT NULL)) AS m),
   'unlike', (SELECT coalesce(json_agg(format('%s.%s', w.relname, w.attname)), '[]') FROM wanted w JOIN ours o ON o.relname = w.relname
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = o.oid AND a.attname = w.attname AND NOT a.attisdropped
       AND format_type(a.atttypid, a.atttypmod) = w.kind AND a.attgenerated = '')),
@@ -105,12 +109,14 @@ SELECT json_build_object(
     SELECT relname, holder, grantee, pg_get_userbyid(grantor) AS grantor, array_agg(DISTINCT privilege_type ORDER BY privilege_type) AS privileges
     FROM open GROUP BY relname, holder, grantee, open.grantor) AS o),
   'planted', (SELECT coalesce(json_agg(json_build_object('what', what, 'drop', drop) ORDER BY rank, what), '[]') FROM planted),
-  'lacking', (SELECT coalesce(json_agg(json_build_object('table', n.relname, 'privilege', n.privilege) ORDER BY n.relname, n.privilege), '[]')
-    FROM needed n LEFT JOIN ours o ON o.relname = n.relname
-    WHERE CASE n.relname WHEN '' THEN NOT has_schema_privilege(here.oid, n.privilege) WHEN 'ledger' THEN NOT has_any_column_privilege(o.oid, n.privilege) ELSE NOT has_table_privilege(o.oid, n.privilege) END),
+  'lacking', (SELECT coalesce(json_agg(json_build_object('object', n.relname, 'privilege', n.privilege) ORDER BY n.relname, n.privilege), '[]')
+    FROM needed n LEFT JOIN ours o ON o.relname = n.relname LEFT JOIN functions f ON f.name = n.relname
+    WHERE CASE WHEN n.relname = '' THEN NOT has_schema_privilege(here.oid, n.privilege) WHEN n.relname = 'ledger' THEN NOT has_any_column_privilege(o.oid, n.privilege)
+      WHEN n.privilege = 'EXECUTE' THEN NOT has_function_privilege(f.oid, n.privilege) ELSE NOT has_table_privilege(o.oid, n.privilege) END),
   'ungranted', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-    WHERE r.rolname = ANY($2) AND EXISTS (SELECT FROM needed n LEFT JOIN ours o ON o.relname = n.relname
-      WHERE CASE n.relname WHEN '' THEN here.oid IS NULL OR NOT has_schema_privilege(r.oid, here.oid, n.privilege)
-        WHEN 'ledger' THEN o.oid IS NULL OR NOT has_any_column_privilege(r.oid, o.oid, n.privilege)
+    WHERE r.rolname = ANY($2) AND EXISTS (SELECT FROM needed n LEFT JOIN ours o ON o.relname = n.relname LEFT JOIN functions f ON f.name = n.relname
+      WHERE CASE WHEN n.relname = '' THEN here.oid IS NULL OR NOT has_schema_privilege(r.oid, here.oid, n.privilege)
+        WHEN n.relname = 'ledger' THEN o.oid IS NULL OR NOT has_any_column_privilege(r.oid, o.oid, n.privilege)
+        WHEN n.privilege = 'EXECUTE' THEN f.oid IS NULL OR NOT has_function_privilege(r.oid, f.oid, n.privilege)
         ELSE o.oid IS NULL OR NOT has_table_privilege(r.oid, o.oid, n.privilege) END)))::text
 FROM here, actable

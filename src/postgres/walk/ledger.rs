@@ -4,9 +4,8 @@
 use std::cmp::Ordering;
 
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::types::Uuid;
 
-use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry, operation};
+use crate::chain::entry::{SealedEntry, StoredEntry, operation};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
@@ -21,6 +20,7 @@ use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
+use crate::postgres::vault_schema::ledger::stored_entry;
 use crate::postgres::vault_schema::objects::{SCHEMA, column};
 use crate::postgres::vault_schema::removed::REMOVED;
 use crate::record::owner::Owner;
@@ -265,34 +265,6 @@ impl LedgerReading<'_> {
     pub(crate) async fn end(self) -> Result<(), DatabaseError> {
         self.snapshot.end().await
     }
-}
-
-pub(super) fn stored_entry(row: &PgRow) -> Result<StoredEntry, DatabaseError> {
-    let entry = LedgerEntry {
-        writer: column::<Uuid>(row, 0)?,
-        seq: column(row, 1)?,
-        epoch: column(row, 2)?,
-        settled: column(row, 3)?,
-        head: column(row, 4)?,
-        at_ms: column(row, 5)?,
-        event: Event {
-            operation: column(row, 6)?,
-            place: column(row, 7)?,
-            user: column(row, 8)?,
-            tenant: column(row, 9)?,
-            before: column(row, 10)?,
-            after: column(row, 11)?,
-            digest: column(row, 12)?,
-            outcome: column(row, 13)?,
-            actor: column(row, 14)?,
-            reason: column(row, 15)?,
-            request: column(row, 16)?,
-            host: column(row, 17)?,
-            release: column(row, 18)?,
-            detail: column(row, 19)?,
-        },
-    };
-    Ok(StoredEntry { entry, mac: column(row, 20)? })
 }
 
 /// The order of the owners in both results: by user, then by tenant. An absent tenant comes last.

@@ -9,7 +9,8 @@ use crate::postgres::connection::snapshot::Snapshot;
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::statements::with_entry::{LEDGER, column_names};
-use crate::postgres::walk::ledger::{PAGE, readable, stored_entry};
+use crate::postgres::vault_schema::ledger::stored_entry;
+use crate::postgres::walk::ledger::{PAGE, readable};
 
 /// Which entries to read. What is `None` does not count.
 #[derive(Debug, Clone, Default)]

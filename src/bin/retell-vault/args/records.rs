@@ -161,6 +161,9 @@ pub struct GetArgs {
     /// Show the secrets themselves
     #[arg(long)]
     pub reveal: bool,
+    /// Fail unless it is the record that the ledger names last
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 #[derive(Args)]
