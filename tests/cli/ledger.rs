@@ -12,6 +12,8 @@ async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
     let home = Home::over(&db.url);
     home.put(&["--user", "ann"], SMALL).ok();
     home.run(&["ledger", "verify"]).fails(1, "the ledger was not begun", "ledger begin");
+    let fresh = ["get", "--user", "ann", "--fresh"];
+    home.run(&fresh).fails(1, "the ledger was not begun", "ledger begin");
     home.run(&["ledger", "begin"]).fails(
         1,
         "retell_vault.ledger does not exist",
@@ -25,9 +27,16 @@ async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
     db.exec("CREATE TABLE earlier AS SELECT * FROM user_profiles").await;
     home.put(&["--user", "ann"], SMALL).ok();
     home.run(&["ledger", "verify"]).ok();
+    assert_eq!(home.run(&fresh).ok().out, home.run(&["get", "--user", "ann"]).ok().out);
     let back = "UPDATE user_profiles AS u SET encrypted_retell_api_key = e.encrypted_retell_api_key,
         encrypted_agent_config = e.encrypted_agent_config FROM earlier AS e";
     db.exec(back).await;
+    home.run(&["get", "--user", "ann"]).ok();
+    home.run(&fresh).fails(
+        1,
+        "not the one that the ledger names last: the row holds an older one",
+        "ledger verify",
+    );
     let found = home.run(&["ledger", "verify"]);
     assert!(found.out.contains("went back      ann: the ledger names version"), "{}", found.out);
     assert!(found.code == 1 && found.err.contains("do not agree"), "{found:?}");

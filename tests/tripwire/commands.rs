@@ -185,6 +185,7 @@ impl Commands<'_> {
     async fn ledger(&mut self) {
         self.ok(&["ledger", "begin"]).await;
         self.of_owner(&["put"], 1, FULL).await;
+        self.of_owner(&["get", "--fresh"], 1, "").await;
         self.any(&["ledger", "verify"]).await;
         self.any(&["ledger", "accept", "--reason", "a test"]).await;
         self.ok(&["ledger", "list"]).await;
