@@ -21,6 +21,7 @@ const KEYRING_ROW: &str = "INSERT INTO retell_vault.keyring (generation, sealed)
 const OPEN: &str = "SELECT count(*) FROM (
       SELECT a.grantee FROM pg_namespace, aclexplode(nspacl) AS a WHERE nspname = 'retell_vault'
       UNION ALL SELECT a.grantee FROM pg_class, aclexplode(relacl) AS a WHERE relnamespace = 'retell_vault'::regnamespace
+      UNION ALL SELECT a.grantee FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) AS a WHERE pronamespace = 'retell_vault'::regnamespace
       UNION ALL SELECT a.grantee FROM pg_attribute, aclexplode(attacl) AS a WHERE attrelid = 'retell_vault.keyring'::regclass
     ) AS granted WHERE grantee = 0 OR grantee IN (SELECT oid FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))";
 
@@ -101,6 +102,8 @@ async fn an_existing_schema_is_completed_and_closed_and_a_named_role_may_use_it(
         "GRANT ALL ON retell_vault.hosts TO anon",
         "GRANT SELECT (sealed) ON retell_vault.keyring TO authenticated",
         "DROP TABLE retell_vault.local_files",
+        "GRANT EXECUTE ON FUNCTION retell_vault.newest(text, text, text) TO PUBLIC",
+        "DROP FUNCTION retell_vault.newest(text, text, text)",
     ] {
         db.exec(opened).await;
         let wanted = Wanted::from(Profile::Credentials);

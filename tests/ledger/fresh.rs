@@ -1,11 +1,13 @@
 //! A load that returns only the record that the ledger names last.
 
+use retell_vault::doctor::{DoctorOptions, Fix};
 use retell_vault::records::{LoadOptions, Loaded};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
 use retell_vault::{Error, ErrorKind, Layout, Owner, Vault};
 
 use crate::Stage;
 use crate::support::TestDb;
+use crate::support::doctor::{examine, psql};
 use crate::support::faults::until;
 use crate::support::proxy::{CutProxy, Mode};
 use crate::support::role::Role;
@@ -222,4 +224,36 @@ async fn in_an_outage_it_fails_and_what_waits_locally_is_the_newest() {
     assert_eq!(loaded.config, full_config("later"));
     vault.sync().await.unwrap();
     assert_eq!(fresh(&vault, &ann).await.unwrap().config, full_config("later"));
+}
+
+/// The doctor finds what was done to the function, and each fix leads to a schema without findings.
+#[tokio::test]
+async fn the_doctor_examines_the_function() {
+    let stage = Stage::begun().await;
+    let found = async || {
+        let findings = examine(&stage.vault, &DoctorOptions::new()).await.findings;
+        let of_schema = findings.into_iter().filter(|finding| finding.id.starts_with("vault_schema"));
+        of_schema.collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, []);
+    let function = "FUNCTION retell_vault.newest(text, text, text)";
+    for (change, id) in [
+        (format!("GRANT EXECUTE ON {function} TO PUBLIC"), "vault_schema_open"),
+        (format!("DROP {function}"), "vault_schema_incomplete"),
+        (format!("ALTER {function} SECURITY INVOKER"), "vault_schema_planted"),
+    ] {
+        stage.db.exec(&change).await;
+        assert_eq!(found().await[0].id, id, "{change}");
+        // the second fix is for what the first one dropped
+        for _ in 0..2 {
+            for finding in found().await {
+                let Fix::Sql(sql) = &finding.fix else { panic!("{finding:?}") };
+                psql(&stage.db.url, sql).await;
+            }
+        }
+        assert_eq!(found().await, [], "{change}");
+        assert!(
+            fresh(&stage.vault, &owner("ann")).await.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        );
+    }
 }
