@@ -305,6 +305,10 @@ struct FindManual;
 #[doc = include_str!("../docs/WEBHOOKS.md")]
 struct WebhooksManual;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LEDGER.md")]
+struct LedgerManual;
+
 #[cfg(all(doctest, feature = "local-file"))]
 #[doc = include_str!("../docs/TESTING-YOUR-SERVICE.md")]
 struct TestingManual;

@@ -1,5 +1,8 @@
 //! The API for services: loads. The ledger learns of them.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
 use crate::chain::entry::operation;
 use crate::error::Result;
 use crate::observe::metrics;
@@ -36,11 +39,16 @@ impl<C: Credentials> Vault<C> {
     /// names last; `LedgerUnavailable` if the ledger was not begun, or cannot be asked; `Unavailable` in an outage, and
     /// `Configuration` without a database, whatever is kept locally; `Busy` if the record is written all the time.
     pub async fn load_with(&self, owner: &Owner, options: LoadOptions) -> Result<Loaded<C>> {
-        if !options.fresh {
-            return self.load(owner).await;
-        }
-        let load = async { shown(&self.core, owner, load_fresh(&self.core, owner).await?).await };
+        let load = async { shown(&self.core, owner, self.load_as(owner, options).await?).await };
         self.observed("load", noting_refusal(&self.core, operation::READ, owner, load)).await
+    }
+
+    /// Boxed, without its type: otherwise an application's futures become too deep for the compiler.
+    fn load_as<'a>(&'a self, owner: &'a Owner, options: LoadOptions) -> BoxFuture<'a, Result<LoadedRecord>> {
+        match options.fresh {
+            true => load_fresh(&self.core, owner).boxed(),
+            false => self.load_or_import(owner).boxed(),
+        }
     }
 
     async fn load_or_import(&self, owner: &Owner) -> Result<LoadedRecord> {
