@@ -184,8 +184,23 @@ pub(crate) fn is_authentic(key: &Subkey, bytes: &[u8], tag: &[u8]) -> bool {
 
 /// Whether a key of the keyring made the MAC of an entry.
 pub(crate) fn is_entry(subkeys: &Subkeys, entry: &LedgerEntry, bytes: &[u8], mac: &[u8]) -> bool {
-    let key = subkeys.of(LEDGER).find(|key| i64::from(key.epoch) == i64::from(entry.epoch));
-    key.is_some_and(|key| is_authentic(key, bytes, mac))
+    key_of(subkeys, entry).is_some_and(|key| is_authentic(key, bytes, mac))
+}
+
+/// The key of the epoch that an entry names.
+fn key_of<'a>(subkeys: &'a Subkeys, entry: &LedgerEntry) -> Option<&'a Subkey> {
+    subkeys.of(LEDGER).find(|key| i64::from(key.epoch) == i64::from(entry.epoch))
+}
+
+impl StoredEntry {
+    pub(crate) fn is_authentic(&self, subkeys: &Subkeys) -> bool {
+        is_entry(subkeys, &self.entry, &self.entry.bytes(), &self.mac)
+    }
+
+    /// The key of its epoch.
+    pub(crate) fn key<'a>(&self, subkeys: &'a Subkeys) -> Option<&'a Subkey> {
+        key_of(subkeys, &self.entry)
+    }
 }
 
 /// The digest of a record: of the plaintext of its record token, so re-encryption does not change it.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::chain::entry::{StoredEntry, digest};
-use crate::keyring::subkeys::{LEDGER, Subkeys};
+use crate::keyring::subkeys::Subkey;
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
@@ -18,13 +18,11 @@ pub(crate) struct KnownState {
 }
 
 impl KnownState {
-    /// What an entry says of its owner. `None` if it names no version.
-    pub(crate) fn of(subkeys: &Subkeys, owner: &Owner, stored: &StoredEntry) -> Option<Self> {
+    /// What an entry says of its owner, under the key of its epoch. `None` if it names no version.
+    pub(crate) fn of(key: &Subkey, owner: &Owner, stored: &StoredEntry) -> Option<Self> {
         let event = &stored.entry.event;
         let after = Version::from_str(event.after.as_deref()?).ok()?;
         let held = event.digest.clone().unwrap_or_default();
-        let epoch = u32::try_from(stored.entry.epoch).ok()?;
-        let key = subkeys.of(LEDGER).find(|key| key.epoch == epoch)?;
         let deleted = digest(key, owner, after, &Contents::default());
         let is_tombstone = deleted.as_slice() == held.as_slice();
         Some(Self { after, digest: held, is_tombstone })

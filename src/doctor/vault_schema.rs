@@ -10,7 +10,7 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::quote;
 use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation, ledger_grant};
 use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant, sql_name};
-use crate::postgres::vault_schema::{generations, hosts};
+use crate::postgres::vault_schema::{generations, hosts, newest};
 use crate::schema::removed_rows::are_noted;
 use crate::store::keyring_table::sealed;
 
@@ -176,7 +176,7 @@ fn missing_grant(context: &TableContext<'_>, found: &VaultSchema, owner: &str) -
     let needs = |object: &str| match object {
         "keyring" | "hosts" => core.keyring.is_in_table(),
         "local_files" => core.local.is_some(),
-        "ledger" | "newest(text,text,text)" => core.ledger_key().is_some(),
+        "ledger" | newest::LISTED => core.ledger_key().is_some(),
         _ => core.keyring.is_in_table() || core.local.is_some() || core.ledger_key().is_some(),
     };
     let role = &context.definitions.server.role;

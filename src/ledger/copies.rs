@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::chain::acceptance::Acceptance;
 use crate::chain::checkpoint::Checkpoint;
-use crate::chain::entry::{Hash, StoredEntry, is_entry};
+use crate::chain::entry::{Hash, StoredEntry};
 use crate::chain::line::{Line, parse};
 use crate::chain::numbers::KnownHead;
 use crate::error::{Error, ErrorKind, Result};
@@ -101,7 +101,7 @@ impl LedgerCopies {
 
     /// Only the entries that a key of the keyring made.
     pub(super) fn authentic(mut self, subkeys: &Subkeys) -> Self {
-        self.entries.retain(|stored| is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac));
+        self.entries.retain(|stored| stored.is_authentic(subkeys));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::chain::entry::{StoredEntry, is_entry};
+use crate::chain::entry::StoredEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::vault_schema::objects::check_tables;
 use crate::postgres::walk::ledger_entries::EntrySelection;
@@ -194,7 +194,7 @@ pub(crate) async fn list_ledger(core: &Core, filter: &LedgerFilter) -> Result<Le
     let keys = core.keyring.current();
     let more = found.len() > filter.limit as usize;
     let listed = found.into_iter().take(filter.limit as usize).map(|stored| {
-        let authentic = is_entry(&keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
+        let authentic = stored.is_authentic(&keys.subkeys);
         ListedEntry::new(stored, authentic)
     });
     Ok(LedgerList { entries: listed.collect(), more })

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::chain::entry::{StoredEntry, digest, is_entry};
+use crate::chain::entry::{StoredEntry, digest};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::keyring::keys::RootKeys;
-use crate::keyring::subkeys::{LEDGER, Subkey};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::answer::{OwnerText, parse_owner};
 use crate::postgres::statements::found_records::FoundRecords;
@@ -107,34 +106,35 @@ impl<'a> Owners<'a> {
     fn compare(&self, owner: Owner, known: Option<&StoredEntry>, rows: &[OwnersRow]) -> ComparedOwner {
         let counts = rows.iter().any(|row| row.counts);
         let held = self.newest(&owner, rows);
-        let known = known.and_then(|entry| KnownState::of(&self.keys.subkeys, &owner, entry));
-        let state = match &held {
-            None => None,
-            Some(None) => Some(HeldState::Unreadable),
-            Some(Some((record, key))) => Some(HeldState::Record {
-                version: record.head.version,
-                digest: digest(key, &owner, record.head.version, &record.contents).to_vec(),
-            }),
-        };
+        let keyed = known.and_then(|entry| Some((entry, entry.key(&self.keys.subkeys)?)));
+        let known = keyed.and_then(|(entry, key)| KnownState::of(key, &owner, entry));
+        let state = held.as_ref().map(|held| match held {
+            None => HeldState::Unreadable,
+            Some(HeldRecord { head, contents }) => HeldState::Record {
+                version: head.version,
+                // under the key of the entry that it is compared with
+                digest: keyed
+                    .map(|(_, key)| digest(key, &owner, head.version, contents).to_vec())
+                    .unwrap_or_default(),
+            },
+        });
         let difference = difference(known.as_ref(), state.as_ref(), counts);
-        ComparedOwner { owner, difference, known, held: held.flatten().map(|(record, _)| record) }
+        ComparedOwner { owner, difference, known, held: held.flatten() }
     }
 
-    /// The newest record of the rows, with the key for its digest. `Some(None)`: nothing opens.
-    fn newest(&self, owner: &Owner, rows: &[OwnersRow]) -> Option<Option<(HeldRecord, Subkey)>> {
+    /// The newest record of the rows. `Some(None)`: nothing opens.
+    fn newest(&self, owner: &Owner, rows: &[OwnersRow]) -> Option<Option<HeldRecord>> {
         let now = rows.first()?.now;
         let texts: Vec<_> = rows.iter().map(|row| row.row.clone()).collect();
         let found = FoundRecords::of(&texts, &self.plan.placement.slots, now);
         let Some(newest) = found.records.first() else {
             return (!found.unrecognised.is_empty() || !found.parts.is_empty()).then_some(None);
         };
-        let opened = newest.record.as_ref().ok().and_then(|record| {
+        Some(newest.record.as_ref().ok().and_then(|record| {
             // every token, because the digest is only that of the record token
             let contents = self.core.verify(record, owner).ok()?;
-            let key = self.keys.subkeys.of(LEDGER).next_back()?.clone();
-            Some((HeldRecord { head: record.head(), contents }, key))
-        });
-        Some(opened)
+            Some(HeldRecord { head: record.head(), contents })
+        }))
     }
 
     /// The owner of the next state.
@@ -182,7 +182,7 @@ impl<'a> Owners<'a> {
         while self.state(reading).await?.is_some_and(|next| next == *owner) {
             let Some(stored) = self.states.pop_front() else { break };
             // anybody who may add entries could claim a later state
-            let is_ours = || is_entry(&self.keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
+            let is_ours = || stored.is_authentic(&self.keys.subkeys);
             if known.is_none() && !self.left_out.contains(&stored.entry.writer) && is_ours() {
                 known = Some(stored);
             }

@@ -2,7 +2,7 @@
 
 use crate::chain::acceptance::Acceptance;
 use crate::chain::chain_check::ChainCheck;
-use crate::chain::entry::{StoredEntry, is_entry, operation};
+use crate::chain::entry::operation;
 use crate::chain::numbers::{Gap, KnownHead};
 use crate::chain::owner_check::Difference;
 use crate::error::Result;
@@ -205,8 +205,9 @@ async fn accepted(
         if page.is_empty() {
             return Ok((accepted, pruned));
         }
-        for StoredEntry { entry, mac } in page {
-            if is_entry(subkeys, &entry, &entry.bytes(), &mac) {
+        for stored in page {
+            if stored.is_authentic(subkeys) {
+                let entry = stored.entry;
                 let named = entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default();
                 let is_prune = entry.event.operation == operation::PRUNE;
                 if is_prune { pruned.extend(named) } else { accepted.extend(named) }

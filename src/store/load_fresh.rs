@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use crate::chain::entry::{StoredEntry, digest, is_entry};
+use crate::chain::entry::{StoredEntry, digest};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::subkeys::{LEDGER, Subkey};
+use crate::keyring::subkeys::Subkey;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::vault_schema::ledger::{newest_entries, problem_of_newest};
@@ -81,14 +81,11 @@ async fn ask(core: &Core, postgres: &Postgres, place: &str, owner: &Owner) -> Re
     let (subkeys, count) = (&keyring.subkeys, entries.len());
     let mut known = LastStates::default();
     for (stored, was_removed) in entries {
-        if !is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac) {
-            continue;
-        }
-        let key = subkeys.of(LEDGER).find(|key| i64::from(key.epoch) == i64::from(stored.entry.epoch));
+        let Some(key) = stored.key(subkeys).filter(|_| stored.is_authentic(subkeys)) else { continue };
         if known.states.is_empty() {
             known.was_removed = was_removed;
         }
-        known.states.extend(KnownState::of(subkeys, owner, &stored).zip(key.cloned()));
+        known.states.extend(KnownState::of(key, owner, &stored).map(|state| (state, key.clone())));
     }
     match count == MOST && known.states.is_empty() {
         false => Ok(known),
@@ -145,23 +142,20 @@ async fn entries_once(
     newest_entries(&postgres.database, place, owner).await
 }
 
-/// A function that was dropped or replaced is looked at again by the next call.
+/// A function that was dropped or replaced is looked at again by the next call. A refused log-in is no fault of the ledger.
 fn explained(core: &Core, fault: DatabaseError) -> Error {
-    if !matches!(fault.outcome, Outcome::Redetect | Outcome::Reject) {
+    if !fault.was_connected || !matches!(fault.outcome, Outcome::Redetect | Outcome::Reject) {
         return fault.error;
     }
     core.ledger.newest.note(false);
-    match fault.error.kind() {
-        ErrorKind::LedgerUnavailable => fault.error,
-        _ => cannot_be_asked(&fault.error.to_string()),
-    }
+    cannot_be_asked(&fault.error.to_string())
 }
 
 fn cannot_be_asked(problem: &str) -> Error {
     not_usable(&format!("the ledger cannot be asked: {problem}"))
 }
 
-/// How the rows differ from the last state. What waits in the local file has no entry yet, and is later.
+/// How the rows differ from the last state. What waits in the local file is that state, or later and without an entry yet.
 fn compared(
     core: &Core,
     owner: &Owner,
@@ -174,7 +168,9 @@ fn compared(
         Ok(LoadedRecord { local: true, stale: true, .. }) => {
             return Err(Error::new(ErrorKind::Unavailable, "the database did not answer with the record"));
         }
-        Ok(LoadedRecord { local: true, version, .. }) if Some(*version) > known.version() => return Ok(None),
+        Ok(LoadedRecord { local: true, version, .. }) if Some(*version) >= known.version() => {
+            return Ok(None);
+        }
         Ok(read) => {
             let digest = match known.states.first() {
                 Some((_, key)) => held_digest(core, owner, key, read)?,

@@ -35,7 +35,8 @@ impl LoadOptions {
 
     /// Compares the record with the ledger: what is loaded is the record of the last change that the ledger names, or one that
     /// waits in the local file since. A record that went back, vanished or appeared is `LedgerBroken`. Takes one more statement,
-    /// the database, and a ledger that was begun.
+    /// the database, and a ledger that was begun. Nothing is imported on the way: an owner whose values were not imported yet has no
+    /// record.
     ///
     /// A database that was restored as a whole has an older ledger too. That is noticed for owners of whom this process has seen
     /// a newer record, and for all by `ledger verify` with copies from outside.

@@ -257,3 +257,48 @@ async fn the_doctor_examines_the_function() {
         );
     }
 }
+
+/// What another process wrote in any way is what the ledger names last.
+#[tokio::test]
+async fn after_every_kind_of_write_the_record_is_loaded() {
+    let stage = Stage::begun().await;
+    let vault = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+    let many: Vec<_> = ["ann", "ben"].map(|id| (owner(id), full_config(id))).into();
+    for stored in stage.vault.store_many(&many).await.unwrap() {
+        stored.unwrap();
+    }
+    assert!(agent(&vault, "ann").await.is_ok() && agent(&vault, "ben").await.is_ok());
+    stage
+        .vault
+        .modify(&owner("ann"), |config| {
+            config.set_phone_number(None);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(fresh(&vault, &owner("ann")).await.unwrap().config.phone_number().is_none());
+    stage.vault.rename_owner(&owner("ann"), &owner("cid")).await.unwrap();
+    assert_eq!(agent(&vault, "ann").await, Err(ErrorKind::NotFound));
+    assert!(agent(&vault, "cid").await.is_ok());
+    stage.vault.delete(&owner("ben")).await.unwrap();
+    stage.vault.forget(&owner("ben")).await.unwrap();
+    assert_eq!(agent(&vault, "ben").await, Err(ErrorKind::NotFound));
+    stage.store("ben").await;
+    assert!(agent(&vault, "ben").await.is_ok());
+}
+
+/// A function that was replaced a moment ago, before anybody looks at it again: the entries of another owner name no record.
+#[tokio::test]
+async fn the_entries_of_another_owner_do_not_count() {
+    let (stage, ann) = (Stage::begun().await, owner("ann"));
+    stage.store("ann").await;
+    stage.store("ben").await;
+    let vault = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+    assert!(fresh(&vault, &ann).await.is_ok());
+    let definition = "SELECT pg_get_functiondef('retell_vault.newest(text,text,text)'::regprocedure)";
+    let source: String = value(&stage.db, definition).await;
+    let lying = source.replace("l.usr COLLATE \"C\" = $2", "l.usr COLLATE \"C\" = 'ben'");
+    assert_ne!(source, lying);
+    stage.db.exec(&lying).await;
+    assert_eq!(agent(&vault, "ann").await, Err(ErrorKind::LedgerBroken));
+}

@@ -10,7 +10,7 @@ use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
 use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entries, column_names, only_entries};
-use crate::postgres::vault_schema::newest::{self, NAME as NEWEST_NAME};
+use crate::postgres::vault_schema::newest::{self, NAME};
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
 use crate::record::owner::{Owner, TenantId};
 
@@ -103,7 +103,8 @@ pub(in crate::postgres) fn stored_entry(row: &PgRow) -> Result<StoredEntry, Data
     Ok(StoredEntry { entry, mac: column(row, 20)? })
 }
 
-/// Why the ledger cannot be asked for the last entries of an owner, if it cannot: the function is missing, is not as the vault made it, or this role may not call it.
+/// Why the ledger cannot be asked for the last entries of an owner, if it cannot: the function is missing, is not as the vault
+/// made it, or this role may not call it.
 pub(crate) async fn problem_of_newest(database: &Database) -> Result<Option<String>, DatabaseError> {
     let sql = format!(
         "SELECT p.prosrc = {} AND p.prosecdef AND p.proconfig = ARRAY['search_path=\"\"'] AND p.proowner = n.nspowner,
@@ -115,12 +116,12 @@ pub(crate) async fn problem_of_newest(database: &Database) -> Result<Option<Stri
     );
     let rows = database.inspect(statement(sql)).await?;
     let Some(row) = rows.first() else {
-        return Ok(Some(format!("the function {NEWEST_NAME} does not exist")));
+        return Ok(Some(format!("the function {NAME} does not exist")));
     };
     if column::<Option<bool>>(row, 0)? != Some(true) {
-        return Ok(Some(format!("{NEWEST_NAME} is not the function that the vault made")));
+        return Ok(Some(format!("{NAME} is not the function that the vault made")));
     }
-    Ok((!column::<bool>(row, 1)?).then(|| format!("this role may not call {NEWEST_NAME}")))
+    Ok((!column::<bool>(row, 1)?).then(|| format!("this role may not call {NAME}")))
 }
 
 /// The last entries of an owner that name a version, the newest version first, and whether the removal of a row was noted
@@ -135,7 +136,7 @@ pub(crate) async fn newest_entries(
     bind(&mut arguments, owner.user_id().as_str())?;
     bind(&mut arguments, owner.tenant_id().map(TenantId::as_str))?;
     let sql = format!(
-        "SELECT {}, was_removed FROM {NEWEST_NAME}($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
+        "SELECT {}, was_removed FROM {NAME}($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
         column_names()
     );
     let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;

@@ -5,6 +5,8 @@ use crate::postgres::statements::with_entry::COLUMNS;
 
 /// The function with its arguments: the place, the user, and the tenant.
 pub(crate) const NEWEST: &str = "retell_vault.newest(pg_catalog.text, pg_catalog.text, pg_catalog.text)";
+/// The same as the catalogue lists it, without the schema.
+pub(crate) const LISTED: &str = "newest(text,text,text)";
 /// Its name in messages.
 pub(super) const NAME: &str = "retell_vault.newest";
 /// How many entries it returns at most. Entries that no vault wrote may stand above the one that counts.

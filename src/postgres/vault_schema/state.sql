@@ -79,10 +79,10 @@ planted (rank, what, drop) AS (
     JOIN (VALUES ('v', 'view', true), ('m', 'materialized view', true), ('S', 'sequence', true), ('c', 'type', true),
       ('r', 'table', false), ('p', 'partitioned table', false), ('f', 'foreign table', false)) AS k (kind, word, drops) ON k.kind = c.relkind::text
   WHERE c.oid NOT IN (SELECT oid FROM ours)
-  -- ours may have triggers, which go with it; the plan makes both again
+  -- that of our triggers goes with them, and the plan makes both again
   UNION ALL SELECT 7, format('function %s', p.oid::regprocedure),
-    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.name IS NULL THEN '' ELSE ' CASCADE' END
-  FROM functions p JOIN here ON true
+    format('DROP ROUTINE %s', p.oid::regprocedure) || CASE WHEN p.name = 'note_removed()' THEN ' CASCADE' ELSE '' END
+  FROM functions p CROSS JOIN here
   WHERE (p.prosrc = p.source AND p.prosecdef AND p.proconfig = ARRAY['search_path=""'] AND p.proowner = here.nspowner) IS NOT TRUE),
 actable AS (
   SELECT coalesce(pg_has_role(actor, nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM ours WHERE NOT pg_has_role(actor, ours.relowner, 'USAGE')), false) AS owned FROM here)
