@@ -193,11 +193,7 @@ pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(),
 }
 
 fn unavailable(problem: &str) -> Error {
-    not_usable(&format!("the ledger cannot take an entry: {problem}"))
-}
-
-pub(super) fn not_usable(problem: &str) -> Error {
-    Error::new(ErrorKind::LedgerUnavailable, problem)
+    Error::new(ErrorKind::LedgerUnavailable, format!("the ledger cannot take an entry: {problem}"))
         .with_hint("`retell-vault schema apply --vault-schema` makes the table, `ledger begin` the key")
 }
 

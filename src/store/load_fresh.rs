@@ -13,7 +13,7 @@ use crate::postgres::vault_schema::newest::MOST;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 use crate::store::core::{Core, LoadedRecord, ROUNDS};
-use crate::store::ledger::{begun, not_usable};
+use crate::store::ledger::begun;
 use crate::store::load::load;
 
 /// What the ledger says of an owner.
@@ -152,7 +152,8 @@ fn explained(core: &Core, fault: DatabaseError) -> Error {
 }
 
 fn cannot_be_asked(problem: &str) -> Error {
-    not_usable(&format!("the ledger cannot be asked: {problem}"))
+    Error::new(ErrorKind::LedgerUnavailable, format!("the ledger cannot be asked: {problem}"))
+        .with_hint("`retell-vault doctor` has the statements that make the function and grant it")
 }
 
 /// How the rows differ from the last state. What waits in the local file is that state, or later and without an entry yet.

@@ -201,6 +201,7 @@ async fn without_a_ledger_or_its_function_it_is_refused() {
         .await;
     let refused = fresh(&vault, &ann).await.unwrap_err();
     assert!(refused.to_string().contains("not the function that the vault made"), "{refused}");
+    assert!(refused.hint().contains("retell-vault doctor"), "{refused}");
     let in_memory = Vault::in_memory().await.unwrap().0;
     assert_eq!(fresh(&in_memory, &ann).await.unwrap_err().kind(), ErrorKind::Configuration);
 }
