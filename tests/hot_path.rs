@@ -6,9 +6,15 @@ use std::collections::BTreeMap;
 
 use retell_vault::{Owner, RetellConfig, Vault};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use support::rows::owners;
 use support::vaults::*;
 use support::*;
+
+/// The index column with its indexes, as the schema planner creates them.
+const INDEX: &str = "ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+    CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off);
+    CREATE INDEX ON user_profiles (user_id) WHERE retell_vault_index IS NULL";
 
 /// The statements of one database since they were last asked for.
 struct Statements {
@@ -125,10 +131,7 @@ async fn without_a_unique_constraint() {
 /// The entries of the index are written in the record's own statement, and a look-up is one statement.
 #[tokio::test]
 async fn with_the_index() {
-    let indexed = format!(
-        "{ALL_COLUMNS}; ALTER TABLE user_profiles ADD retell_vault_index bytea[];
-        CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off)"
-    );
+    let indexed = format!("{ALL_COLUMNS}; {INDEX}");
     hot_paths(&indexed, 500, true).await;
 
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
@@ -150,6 +153,42 @@ async fn with_the_index() {
             && taken.keys().all(|word| ["WITH", "SELECT"].contains(&word.as_str())),
         "{taken:?}"
     );
+}
+
+/// Postgres plans a statement anew each time if a plan for the bound values looks much better than one for any. That can take
+/// longer than the statement itself, and appears only in a table that is large.
+#[tokio::test]
+async fn every_statement_is_planned_once_also_in_a_large_table() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    db.exec(INDEX).await;
+    db.exec("ALTER TABLE user_profiles SET (autovacuum_enabled = false)").await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(&db.url).await.unwrap();
+    let filler = hosts.host(1, &db.url).build().await.unwrap();
+    store_many(&filler, &owners(500), "first").await;
+    // as many pages as of 500 rows, with the rows of a table that is two thousand times as large
+    db.exec("ANALYZE user_profiles; UPDATE pg_class SET reltuples = 1000000 WHERE oid = 'user_profiles'::regclass").await;
+    let vault = hosts.offline(0).pool(pool.clone()).build().await.unwrap();
+    let (agent, owners) = ("agent_test_canary_call_first".parse().unwrap(), owners(20));
+    for round in 0..20 {
+        vault.load(&owners[7]).await.unwrap();
+        vault.store(&owners[7], &full_config(round)).await.unwrap();
+        vault.modify(&owners[6], |config| Ok(*config = full_config(round))).await.unwrap();
+        assert!(vault.load_many(&owners).await.iter().all(Result::is_ok));
+        store_many(&vault, &owners[..5], &format!("round_{round}")).await;
+        vault.delete(&owners[8]).await.unwrap();
+        vault.store(&owners[8], &full_config(round)).await.unwrap();
+        vault.find_by_agent(&agent).await.unwrap();
+    }
+    let planned: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    let often: Vec<_> = planned.iter().filter(|(_, once, anew)| once + anew >= 15).collect();
+    assert!(often.len() >= 5, "{planned:#?}");
+    let anew: Vec<_> = often.iter().filter(|(.., anew)| *anew > 5).collect();
+    assert!(anew.is_empty(), "{anew:#?}");
 }
 
 /// With replicas in the local file the database is asked no more often.
