@@ -178,6 +178,9 @@ async fn every_statement_is_planned_once_also_in_a_large_table() {
         store_many(&vault, &owners[..5], &format!("round_{round}")).await;
         vault.delete(&owners[8]).await.unwrap();
         vault.store(&owners[8], &full_config(round)).await.unwrap();
+    }
+    // by itself, because a table that grows meanwhile makes later plans look worse
+    for _ in 0..20 {
         vault.find_by_agent(&agent).await.unwrap();
     }
     let planned: Vec<(String, i64, i64)> =
