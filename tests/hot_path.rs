@@ -173,7 +173,11 @@ async fn every_statement_is_planned_once_also_in_a_large_table() {
     for round in 0..20 {
         vault.load(&owners[7]).await.unwrap();
         vault.store(&owners[7], &full_config(round)).await.unwrap();
-        vault.modify(&owners[6], |config| Ok(*config = full_config(round))).await.unwrap();
+        let change = vault.modify(&owners[6], |config| {
+            *config = full_config(round);
+            Ok(())
+        });
+        change.await.unwrap();
         assert!(vault.load_many(&owners).await.iter().all(Result::is_ok));
         store_many(&vault, &owners[..5], &format!("round_{round}")).await;
         vault.delete(&owners[8]).await.unwrap();
@@ -192,6 +196,21 @@ async fn every_statement_is_planned_once_also_in_a_large_table() {
     assert!(often.len() >= 5, "{planned:#?}");
     let anew: Vec<_> = often.iter().filter(|(.., anew)| *anew > 5).collect();
     assert!(anew.is_empty(), "{anew:#?}");
+}
+
+/// Each statement ends long before its time limit, however many owners there are.
+#[tokio::test]
+async fn more_owners_than_one_statement_loads() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let (vault, owners) = (hosts.host(0, &db.url).build().await.unwrap(), owners(2100));
+    let each: Vec<_> = owners.iter().cloned().zip((0..).map(full_config)).collect();
+    assert!(vault.store_many(&each).await.unwrap().iter().all(Result::is_ok));
+    let statements = Statements::count(&db).await;
+    let loaded = vault.load_many(&owners).await;
+    statements.assert(&[("SELECT", 3)], "1,000 owners for each statement").await;
+    assert_eq!(loaded.len(), owners.len());
+    assert!(loaded.into_iter().zip(each).all(|(loaded, (_, config))| loaded.unwrap().config == config));
 }
 
 /// With replicas in the local file the database is asked no more often.

@@ -7,16 +7,17 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::bind::BulkEntry;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
-use crate::store::bulk::{CONCURRENT, PART, nothing_pending};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::pending;
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::ledger::require_ledger;
 use crate::store::ledger_writers::Noted;
 use crate::store::load::read_database;
+use crate::store::load_many::{CONCURRENT, nothing_pending};
 use crate::store::options::Expected;
 use crate::store::reload::reload_keyring;
 use crate::store::store::store_expected;
+use crate::store::store_many::PART;
 
 /// Reads the records of many owners with one statement. `None`: there is none, or the owner must be loaded individually.
 pub(crate) async fn peek_many(core: &Core, owners: &[&Owner]) -> Result<Vec<Option<LoadedRecord>>> {

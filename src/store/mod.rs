@@ -2,7 +2,6 @@
 
 pub(crate) mod actor;
 pub(crate) mod breaker;
-pub(crate) mod bulk;
 pub(crate) mod core;
 pub(crate) mod database_identity;
 pub(crate) mod degraded;
@@ -27,6 +26,7 @@ pub(crate) mod ledger_work;
 pub(crate) mod ledger_writers;
 pub(crate) mod load;
 pub(crate) mod load_fresh;
+pub(crate) mod load_many;
 pub(crate) mod look_up_limit;
 pub(crate) mod modify;
 pub(crate) mod options;
@@ -40,6 +40,7 @@ pub(crate) mod rename;
 pub(crate) mod sample;
 pub(crate) mod seen_records;
 pub(crate) mod store;
+pub(crate) mod store_many;
 pub(crate) mod sync;
 pub(crate) mod table_keyring;
 pub(crate) mod waiting_entries;

@@ -8,11 +8,11 @@ use crate::error::Result;
 use crate::observe::metrics;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::store::bulk::load_many;
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::ledger_reads::{Read, note_reads, note_refusal, noting_refusal, visible_fields};
 use crate::store::load::load;
 use crate::store::load_fresh::load_fresh;
+use crate::store::load_many::load_many;
 use crate::store::options::LoadOptions;
 use crate::vault::answers::Loaded;
 use crate::vault::{Vault, error_type};
@@ -59,7 +59,7 @@ impl<C: Credentials> Vault<C> {
         load(&self.core, owner).await
     }
 
-    /// Loads many owners by one statement. Every owner gets its own result, in the order given.
+    /// Loads many owners, 1,000 by one statement. Every owner gets its own result, in the order given.
     pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
         let load = async {
             let results = load_many(&self.core, owners).await;

@@ -42,7 +42,6 @@ use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
 use crate::store::actor::{Attribution, acting};
-use crate::store::bulk::store_many;
 use crate::store::core::{Core, StoreRequest};
 use crate::store::hosts::end_note;
 use crate::store::ledger_copies::end_ledger;
@@ -53,6 +52,7 @@ use crate::store::rename::rename_owner;
 #[cfg(feature = "metrics")]
 use crate::store::sample::sample;
 use crate::store::store::{delete, store};
+use crate::store::store_many::store_many;
 use crate::store::sync::{SyncReport, sync};
 use crate::vault::answers::{Stored, change_credentials};
 use crate::vault::kept::{Forgotten, KeptRecord};
