@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use crate::error::{ErrorKind, Result};
 use crate::local::file::LocalFile;
@@ -47,7 +47,8 @@ async fn load_each(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
     reload_keyring(core).await;
     let mut results = Vec::with_capacity(owners.len());
     for part in owners.chunks(PART) {
-        match load_part(core, part).await {
+        // boxed without its type: otherwise an application's futures become too deep for the compiler
+        match load_part(core, part).boxed().await {
             Ok(loaded) => results.extend(loaded),
             Err(error) => {
                 results.resize_with(owners.len(), || Err(error.clone()));
