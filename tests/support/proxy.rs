@@ -96,7 +96,7 @@ impl CutProxy {
     pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("the server's URL is valid");
         let upstream = Mutex::new(server(&url));
-        let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
+        let socket = bind_anywhere();
         let address = socket.local_addr().expect("the port is bound");
         url.set_port(Some(address.port())).expect("the URL has a host");
 
@@ -253,6 +253,14 @@ fn server(url: &Url) -> SocketAddr {
 /// Ends the connection.
 fn cut() -> io::Result<()> {
     Err(io::ErrorKind::ConnectionReset.into())
+}
+
+/// At a free port that Linux does not use for outgoing connections: one of these would take it in the moment between two modes.
+/// Servers of the tests have the ports above these: see scripts/cluster.
+fn bind_anywhere() -> TcpSocket {
+    let ports = std::iter::repeat_with(|| rand::random_range(10_000..20_000)).take(1_000);
+    let mut sockets = ports.filter_map(|port: u16| bind((Ipv4Addr::LOCALHOST, port).into()).ok());
+    sockets.next().expect("a port is free")
 }
 
 /// A port that is reserved but refuses connections until a socket listens.
