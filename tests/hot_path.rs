@@ -200,7 +200,7 @@ async fn every_statement_is_planned_once_also_in_a_large_table() {
 
 /// Each statement ends long before its time limit, however many owners there are.
 #[tokio::test]
-async fn more_owners_than_one_statement_loads() {
+async fn more_owners_than_one_statement_reads() {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(ALL_COLUMNS).await;
     let (vault, owners) = (hosts.host(0, &db.url).build().await.unwrap(), owners(2100));
@@ -210,7 +210,14 @@ async fn more_owners_than_one_statement_loads() {
     let loaded = vault.load_many(&owners).await;
     statements.assert(&[("SELECT", 3)], "1,000 owners for each statement").await;
     assert_eq!(loaded.len(), owners.len());
-    assert!(loaded.into_iter().zip(each).all(|(loaded, (_, config))| loaded.unwrap().config == config));
+    assert!(loaded.into_iter().zip(&each).all(|(loaded, (_, config))| loaded.unwrap().config == *config));
+
+    // a process that has seen none of the records reads them first
+    let vault = hosts.host(1, &db.url).build().await.unwrap();
+    vault.store(&owners[0], &full_config(0)).await.unwrap();
+    statements.take().await;
+    assert!(vault.store_many(&each).await.unwrap().iter().all(Result::is_ok));
+    statements.assert(&[("SELECT", 3), ("UPDATE", 9)], "they are read in parts too").await;
 }
 
 /// With replicas in the local file the database is asked no more often.

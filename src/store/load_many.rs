@@ -21,7 +21,7 @@ use crate::store::reload::{has_key_now, reload_keyring};
 /// How many owners are processed individually at the same time.
 pub(super) const CONCURRENT: usize = 8;
 /// How many owners one statement reads, so that it ends long before its time limit.
-const PART: usize = 1000;
+pub(super) const READ: usize = 1000;
 
 /// Loads many owners. Those whose records name a key that another process has just made are loaded again.
 pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
@@ -46,7 +46,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
 async fn load_each(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
     reload_keyring(core).await;
     let mut results = Vec::with_capacity(owners.len());
-    for part in owners.chunks(PART) {
+    for part in owners.chunks(READ) {
         // boxed without its type: otherwise an application's futures become too deep for the compiler
         match load_part(core, part).boxed().await {
             Ok(loaded) => results.extend(loaded),

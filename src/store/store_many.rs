@@ -18,7 +18,7 @@ use crate::store::fallback::{pending, remains_unknown, remember_stored};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::ledger::require_ledger;
 use crate::store::ledger_writers::Noted;
-use crate::store::load_many::{CONCURRENT, nothing_pending, waited_in_vain};
+use crate::store::load_many::{CONCURRENT, READ, nothing_pending, waited_in_vain};
 use crate::store::reload::reload_keyring;
 use crate::store::store::store;
 
@@ -52,7 +52,7 @@ pub(crate) async fn store_many(
         tracing::debug!(error = %fault.error, "the bulk store failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) || fault.error.kind() == ErrorKind::WrongKeyring {
-            return Ok(requests.iter().map(|_| Err(fault.error.clone())).collect());
+            return Ok(written.into_iter().map(|done| done.ok_or_else(|| fault.error.clone())).collect());
         }
     }
     let open: Vec<usize> = (0..requests.len()).filter(|at| written[*at].is_none()).collect();
@@ -181,8 +181,8 @@ async fn seal_part<'a, 'c>(
     Ok(sealed)
 }
 
-/// Reads the rows of owners that this process has not seen, with one statement, and notes the records that open. The other
-/// owners are stored individually.
+/// Reads the rows of owners that this process has not seen, many with one statement, and notes the records that open. The
+/// other owners are stored individually.
 async fn look_at_unseen(
     core: &Core,
     postgres: &Postgres,
@@ -190,21 +190,21 @@ async fn look_at_unseen(
     owners: &[&Owner],
 ) -> Result<(), DatabaseError> {
     let unseen: Vec<&Owner> = owners.iter().copied().filter(|owner| core.seen.get(owner).is_none()).collect();
-    if unseen.is_empty() {
-        return Ok(());
-    }
-    let read = postgres.read_many(plan, &unseen, |at, answer| {
-        if let Some(record) = answer.only_record()?
-            && core.verify(&record, unseen[at]).is_ok()
-        {
-            core.seen.holds(unseen[at], record.head());
+    for part in unseen.chunks(READ) {
+        let read = postgres.read_many(plan, part, |at, answer| {
+            if let Some(record) = answer.only_record()?
+                && core.verify(&record, part[at]).is_ok()
+            {
+                core.seen.holds(part[at], record.head());
+            }
+            Ok(())
+        });
+        match read.await {
+            Err(fault) if fault.outcome == Outcome::Redetect => return postgres.refresh().await.map(drop),
+            read => read?,
         }
-        Ok(())
-    });
-    match read.await {
-        Err(fault) if fault.outcome == Outcome::Redetect => postgres.refresh().await.map(drop),
-        read => read,
     }
+    Ok(())
 }
 
 /// Whether each was written. `None`: the statement was certainly not applied, and its owners are left to the individual

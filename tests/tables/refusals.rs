@@ -451,6 +451,27 @@ async fn bulk_calls_wait_for_a_locked_table_once() {
     assert!(vault.load_many(&owners).await.iter().all(Result::is_ok));
 }
 
+/// What an earlier statement of the call has written is not reported as failed.
+#[tokio::test]
+async fn a_bulk_store_that_waits_in_vain_reports_what_it_wrote() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).timeouts(QUICK).build().await.unwrap();
+    let configs = |mark: &str| -> Vec<_> {
+        let config = |n: usize| (owner(&format!("user-{n:03}")), small_config(format!("{mark}_{n}")));
+        (0..300).map(config).collect()
+    };
+    vault.store_many(&configs("first")).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    let lock = Lock::on_row(&db.url, "user-299").await;
+    let stored = vault.store_many(&configs("second")).await.unwrap();
+    lock.release().await;
+    assert!(stored[0].is_ok() && stored[249].is_ok());
+    assert_eq!(stored[299].as_ref().unwrap_err().kind(), ErrorKind::Busy);
+    for ((owner, config), stored) in configs("second").iter().zip(stored) {
+        let is_written = vault.load(owner).await.unwrap().config == *config;
+        assert_eq!(stored.is_ok(), is_written, "{owner}: {stored:?}");
+    }
+}
+
 /// Whatever the server refuses, a program finds the SQLSTATE without reading the text.
 #[tokio::test]
 async fn every_refusal_of_the_server_has_its_sqlstate() {
