@@ -269,8 +269,8 @@ impl Writer<'_> {
     }
 
     /// The owner, and what a read returns, of every row with a condition. The limit stands outside of the search. Inside, it would
-    /// let the planner read the whole table where it has no statistics and expects many rows. A subquery hides it: Postgres plans
-    /// a statement anew each time if it expects less of the plan for every limit, and so it did in a table of a million rows.
+    /// let the planner read the whole table where it has no statistics and expects many rows. A subquery hides it:
+    /// in a large table a plan for a known limit looks cheaper, so Postgres would plan the statement anew each time.
     fn find_where(&self, condition: &str) -> String {
         format!(
             "WITH found AS MATERIALIZED (SELECT {}, {} FROM {} AS t WHERE {condition} AND {}{}) \
