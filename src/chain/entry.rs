@@ -197,6 +197,12 @@ impl StoredEntry {
         is_entry(subkeys, &self.entry, &self.entry.bytes(), &self.mac)
     }
 
+    /// The entry as it was sealed. `None` if its MAC has another length than any has.
+    pub(crate) fn sealed(self) -> Option<SealedEntry> {
+        let mac = self.mac.as_slice().try_into().ok()?;
+        Some(SealedEntry { link: link(&self.entry.bytes(), &mac), mac, entry: self.entry })
+    }
+
     /// The key of its epoch.
     pub(crate) fn key<'a>(&self, subkeys: &'a Subkeys) -> Option<&'a Subkey> {
         key_of(subkeys, &self.entry)

@@ -3,16 +3,13 @@
 //! `docs/FORMAT.md` defines the members.
 
 use serde::{Deserialize, Serialize};
-#[cfg(any(feature = "admin", test))]
 use uuid::Uuid;
 
-use crate::chain::entry::LedgerEntry;
 #[cfg(any(feature = "admin", test))]
-use crate::chain::entry::{Event, Hash, StoredEntry};
+use crate::chain::entry::Hash;
+use crate::chain::entry::{Event, LedgerEntry, StoredEntry};
 use crate::chain::numbers::KnownHead;
-#[cfg(any(feature = "admin", test))]
-use crate::hex::from_hex;
-use crate::hex::hex;
+use crate::hex::{from_hex, hex};
 
 /// The members of an entry, named and ordered as the columns of the table.
 #[derive(Serialize, Deserialize)]
@@ -99,8 +96,8 @@ pub(crate) fn parse(line: &str) -> Option<Line> {
     entry(line).map(|stored| Line::Entry(Box::new(stored))).or_else(|| head(line).map(Line::Head))
 }
 
-#[cfg(any(feature = "admin", test))]
-fn entry(line: &str) -> Option<StoredEntry> {
+/// `None` if it is not the line of an entry.
+pub(crate) fn entry(line: &str) -> Option<StoredEntry> {
     let line: EntryLine = serde_json::from_str(line).ok()?;
     let event = Event {
         operation: line.op,

@@ -8,5 +8,10 @@ pub(crate) mod chain_check;
 pub(crate) mod checkpoint;
 pub(crate) mod entry;
 pub(crate) mod line;
+#[cfg(feature = "local-file")]
+pub(crate) mod local_event;
+#[cfg(not(feature = "local-file"))]
+#[path = "absent_event.rs"]
+pub(crate) mod local_event;
 pub(crate) mod numbers;
 pub(crate) mod owner_check;

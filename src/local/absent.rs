@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::chain::local_event::LocalEvent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{
     Basis, Counts, Kept, KeptKind, LedgerLines, LocalCount, LocalPlace, LocalRecord, LocalText, OwnerRows,
-    PushNote, PutPending, Swap,
+    PushNote, PutPending, Swap, UnsentEntry,
 };
 use crate::record::owner::Owner;
 use crate::record::token::KeyId;
@@ -40,7 +41,12 @@ impl LocalFile {
         match *self {}
     }
 
-    pub(crate) async fn put_pending(&self, _record: &LocalRecord, _basis: Basis) -> Result<PutPending> {
+    pub(crate) async fn put_pending(
+        &self,
+        _record: &LocalRecord,
+        _basis: Basis,
+        _event: Option<&LocalEvent>,
+    ) -> Result<PutPending> {
         match *self {}
     }
 
@@ -76,11 +82,22 @@ impl LocalFile {
         match *self {}
     }
 
-    pub(crate) async fn remove_pending(&self, _owner: &Owner, _text: &str) -> Result<bool> {
+    pub(crate) async fn remove_pending(
+        &self,
+        _owner: &Owner,
+        _text: &str,
+        _event: Option<&LocalEvent>,
+    ) -> Result<bool> {
         match *self {}
     }
 
-    pub(crate) async fn supersede(&self, _owner: &Owner, _version: Version, _rows: &OwnerRows) -> Result<()> {
+    pub(crate) async fn supersede(
+        &self,
+        _owner: &Owner,
+        _version: Version,
+        _rows: &OwnerRows,
+        _event: Option<&LocalEvent>,
+    ) -> Result<()> {
         match *self {}
     }
 
@@ -119,6 +136,7 @@ impl LocalFile {
         _kind: KeptKind,
         _reason: &str,
         _at: Millis,
+        _event: Option<&LocalEvent>,
     ) -> Result<()> {
         match *self {}
     }
@@ -232,6 +250,7 @@ impl LocalFile {
         _reason: &str,
         _id: &str,
         _at: Millis,
+        _event: Option<&LocalEvent>,
     ) -> Result<Option<u64>> {
         match *self {}
     }
@@ -245,6 +264,18 @@ impl LocalFile {
     }
 
     pub(crate) async fn put_ledger_copies(&self, _copies: &LedgerLines, _now: Millis) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) async fn unsent(&self, _limit: u32) -> Result<Vec<UnsentEntry>> {
+        match *self {}
+    }
+
+    pub(crate) async fn count_unsent(&self) -> Result<u64> {
+        match *self {}
+    }
+
+    pub(crate) async fn remove_unsent(&self, _last: i64) -> Result<()> {
         match *self {}
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::chain::numbers::KnownHead;
 use crate::record::owner::Owner;
 use crate::record::token::KeyId;
 use crate::record::version::{Millis, Version};
@@ -61,6 +62,17 @@ pub(crate) struct LedgerLine {
 pub(crate) struct LedgerLines {
     pub(crate) heads: Vec<LedgerLine>,
     pub(crate) entries: Vec<LedgerLine>,
+}
+
+/// An entry of the ledger about a change of this file, which the ledger does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnsentEntry {
+    pub(crate) id: i64,
+    pub(crate) line: String,
+    /// Over this entry and those before it. `None` if the file is damaged there.
+    pub(crate) head: Option<KnownHead>,
+    /// Whether a copy may stay here once it is sent: not of an owner who was forgotten.
+    pub(crate) keeps_copy: bool,
 }
 
 /// What the local file notes of its pushes.

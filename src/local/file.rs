@@ -9,7 +9,9 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::keyring::private_file;
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
@@ -33,6 +35,8 @@ pub(super) struct OpenFile {
     path: PathBuf,
     /// None for one in memory.
     identity: Option<Identity>,
+    /// A random text: whoever opens the file again has another one.
+    pub(super) handle: String,
     /// One connection: writers of this process queue here, in order, not in SQLite's busy loop.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
@@ -74,14 +78,14 @@ impl LocalFile {
         files::refuse_planted(&path)?;
         let options = sqlite::options(&path, &guard);
         let (writer, readers) = sqlite::pools(&path, options).await?;
-        Ok(Self::over(path, Some(identity), writer, readers, guard))
+        Self::over(path, Some(identity), writer, readers, guard)
     }
 
     /// One that lies nowhere but in the memory of this process, and ends with it.
     pub(crate) async fn in_memory() -> Result<Self> {
         let (path, guard) = (PathBuf::from(sqlite::MEMORY), Guard::of_memory()?);
         let pool = sqlite::memory(&path, sqlite::options(&path, &guard)).await?;
-        Ok(Self::over(path, None, pool.clone(), pool, guard))
+        Self::over(path, None, pool.clone(), pool, guard)
     }
 
     fn over(
@@ -90,9 +94,11 @@ impl LocalFile {
         writer: SqlitePool,
         readers: SqlitePool,
         guard: Arc<Guard>,
-    ) -> Self {
+    ) -> Result<Self> {
         let nothing_pending = NothingPending::new(path.clone());
-        Self { inner: Arc::new(OpenFile { path, identity, writer, readers, guard, nothing_pending }) }
+        let handle = hex(&random::system_bytes::<16>()?);
+        let inner = OpenFile { path, identity, handle, writer, readers, guard, nothing_pending };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Closes all connections, for all clones. Later calls are errors.

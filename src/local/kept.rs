@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::chain::local_event::LocalEvent;
 use crate::error::Result;
 use crate::local::entries::{Base, Counts, Kept, KeptKind, LocalRecord, OwnerRows};
 use crate::record::owner::Owner;
@@ -52,12 +53,14 @@ const OWNER_COUNTS: &str = "SELECT (SELECT count(*) FROM pending WHERE tenant = 
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'loser'),
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'replaced'),
  (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'dead-letter')";
-const FORGET: [&str; 5] = [
+// an entry that the ledger has not taken yet must not go: the number would be missing there
+const FORGET: [&str; 6] = [
     "DELETE FROM pending WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM replica WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM kept WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM ledger_entry WHERE tenant = ?1 AND user = ?2",
     "DELETE FROM ledger_note WHERE tenant = ?1 AND user = ?2",
+    "UPDATE ledger_unsent SET keeps_copy = 0 WHERE tenant = ?1 AND user = ?2",
 ];
 const HOLDS: &str = "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM replica)
  OR EXISTS (SELECT 1 FROM kept)";
@@ -111,6 +114,7 @@ impl LocalFile {
         kind: KeptKind,
         reason: &str,
         at: Millis,
+        event: Option<&LocalEvent>,
     ) -> Result<()> {
         let set_aside = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -124,11 +128,14 @@ impl LocalFile {
                 .bind(HEAD)
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::query(REMOVE)
+            let removed = sqlx::query(REMOVE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .bind(text)
                 .execute(&mut *transaction)
+                .await?;
+            self.inner
+                .note_change(&mut transaction, event.filter(|_| removed.rows_affected() > 0), None)
                 .await?;
             transaction.commit().await
         };

@@ -32,6 +32,8 @@ pub(crate) mod pushes;
 #[cfg(feature = "local-file")]
 pub(crate) mod sqlite;
 #[cfg(feature = "local-file")]
+pub(crate) mod unsent;
+#[cfg(feature = "local-file")]
 pub(crate) mod walk;
 
 #[cfg(all(test, feature = "local-file"))]

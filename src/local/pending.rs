@@ -2,6 +2,7 @@
 
 use sqlx::sqlite::SqliteRow;
 
+use crate::chain::local_event::LocalEvent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{Base, Basis, LocalRecord, OwnerRows, PutPending};
 use crate::record::owner::Owner;
@@ -52,13 +53,18 @@ const ATTEMPTS: usize = 8;
 
 impl LocalFile {
     /// Adds a pending record, or replaces an older one of its owner. The older one's base stays if the new one's is only
-    /// remembered.
+    /// remembered. The ledger is to learn of it.
     ///
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`, `Busy`: not acknowledged, though it may be found later.
-    pub(crate) async fn put_pending(&self, record: &LocalRecord, basis: Basis) -> Result<PutPending> {
+    pub(crate) async fn put_pending(
+        &self,
+        record: &LocalRecord,
+        basis: Basis,
+        event: Option<&LocalEvent>,
+    ) -> Result<PutPending> {
         for _ in 0..ATTEMPTS {
-            if self.upsert(record, basis).await? {
+            if self.upsert(record, basis, event).await? {
                 // other processes must see it as soon as it is acknowledged
                 self.inner.nothing_pending.none_at(None);
                 self.inner.guard.change_mark()?;
@@ -83,7 +89,7 @@ impl LocalFile {
     pub(crate) async fn put_over(&self, there: Option<Version>, record: &LocalRecord) -> Result<bool> {
         let there = there.map(|version| version.to_string());
         let sql = if there.is_some() { PUT_OVER } else { PUT_FIRST };
-        let is_put = self.put_record(sql, record, there.as_deref()).await?;
+        let is_put = self.put_record(sql, record, there.as_deref(), None).await?;
         if is_put {
             self.inner.nothing_pending.none_at(None);
             self.inner.guard.change_mark()?;
@@ -91,15 +97,25 @@ impl LocalFile {
         Ok(is_put)
     }
 
-    pub(super) async fn upsert(&self, record: &LocalRecord, basis: Basis) -> Result<bool> {
+    pub(super) async fn upsert(
+        &self,
+        record: &LocalRecord,
+        basis: Basis,
+        event: Option<&LocalEvent>,
+    ) -> Result<bool> {
         let basis = if basis == Basis::Read { "read" } else { "remembered" };
-        self.put_record(PUT, record, Some(basis)).await
+        self.put_record(PUT, record, Some(basis), event).await
     }
 
-    /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
-    /// after its first row, and with it an error of the commit.
-    async fn put_record(&self, sql: &'static str, record: &LocalRecord, last: Option<&str>) -> Result<bool> {
+    async fn put_record(
+        &self,
+        sql: &'static str,
+        record: &LocalRecord,
+        last: Option<&str>,
+        event: Option<&LocalEvent>,
+    ) -> Result<bool> {
         let put = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
             let done = sqlx::query(sql)
                 .bind(tenant(&record.owner))
                 .bind(record.owner.user_id().as_str())
@@ -111,7 +127,9 @@ impl LocalFile {
                 .bind(record.rows.database.as_str());
             // SQLite refuses more values than the statement has places
             let done = if let Some(last) = last { done.bind(last) } else { done };
-            Ok(done.execute(&self.inner.writer).await?.rows_affected() > 0)
+            let is_put = done.execute(&mut *transaction).await?.rows_affected() > 0;
+            self.inner.note_change(&mut transaction, event.filter(|_| is_put), None).await?;
+            transaction.commit().await.map(|()| is_put)
         };
         self.write(put).await
     }
@@ -190,32 +208,49 @@ impl LocalFile {
     }
 
     /// Removes exactly this text, so that a newer one survives. Returns whether it was there.
-    pub(crate) async fn remove_pending(&self, owner: &Owner, text: &str) -> Result<bool> {
+    pub(crate) async fn remove_pending(
+        &self,
+        owner: &Owner,
+        text: &str,
+        event: Option<&LocalEvent>,
+    ) -> Result<bool> {
         let remove = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
             let done = sqlx::query(REMOVE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .bind(text)
-                .execute(&self.inner.writer);
-            Ok(done.await?.rows_affected() > 0)
+                .execute(&mut *transaction);
+            let is_removed = done.await?.rows_affected() > 0;
+            self.inner.note_change(&mut transaction, event.filter(|_| is_removed), None).await?;
+            transaction.commit().await.map(|()| is_removed)
         };
         self.write(remove).await
     }
 
     /// Drops a pending record of these rows that is not newer than what they now hold.
-    pub(crate) async fn supersede(&self, owner: &Owner, version: Version, rows: &OwnerRows) -> Result<()> {
+    pub(crate) async fn supersede(
+        &self,
+        owner: &Owner,
+        version: Version,
+        rows: &OwnerRows,
+        event: Option<&LocalEvent>,
+    ) -> Result<()> {
         if self.nothing_pending() {
             return Ok(());
         }
         let supersede = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
             let done = sqlx::query(SUPERSEDE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .bind(version.to_string())
                 .bind(rows.table.as_str())
                 .bind(rows.database.as_str())
-                .execute(&self.inner.writer);
-            done.await.map(drop)
+                .execute(&mut *transaction);
+            let is_removed = done.await?.rows_affected() > 0;
+            self.inner.note_change(&mut transaction, event.filter(|_| is_removed), None).await?;
+            transaction.commit().await
         };
         self.write(supersede).await
     }

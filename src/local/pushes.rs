@@ -2,6 +2,7 @@
 
 use sqlx::{Sqlite, Transaction};
 
+use crate::chain::local_event::LocalEvent;
 use crate::error::Result;
 use crate::local::entries::{KeptKind, PushNote};
 use crate::record::version::Millis;
@@ -74,6 +75,7 @@ impl LocalFile {
         reason: &str,
         id: &str,
         at: Millis,
+        event: Option<&LocalEvent>,
     ) -> Result<Option<u64>> {
         let set_aside = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -85,6 +87,7 @@ impl LocalFile {
             let removed = sqlx::query(REMOVE_ALL).execute(&mut *transaction).await?.rows_affected();
             sqlx::query(FORGET_COUNT).execute(&mut *transaction).await?;
             sqlx::query(PUT).bind("file_id").bind(id).execute(&mut *transaction).await?;
+            self.inner.note_change(&mut transaction, event.filter(|_| removed > 0), Some(removed)).await?;
             transaction.commit().await.map(|()| Some(removed))
         };
         self.write(set_aside).await

@@ -18,7 +18,7 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 const READERS: u32 = 3;
 
 /// Increases when an older program can no longer use the file.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// `tenant` is '' if there is none. `waits_for` names the rows that a pending record is for, `rows` those of a replica, and
 /// `database` the database that they are in: '' if that is unknown. `tries` counts how often the database refused it since
@@ -83,6 +83,17 @@ CREATE TABLE ledger_note (
     user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
 ) STRICT;
 UPDATE meta SET value = '4' WHERE name = 'schema';
+";
+
+/// From version 4, whose changes have no entries in the ledger. `handle` is the open file that added the entry, and `head` is over
+/// the entry and those of its writer before it.
+const TO_5: &str = "
+CREATE TABLE ledger_unsent (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, handle TEXT NOT NULL, writer TEXT NOT NULL, number INTEGER NOT NULL,
+    head BLOB NOT NULL, tenant TEXT NOT NULL, user TEXT NOT NULL, line TEXT NOT NULL, keeps_copy INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE INDEX ledger_unsent_handle ON ledger_unsent (handle, id);
+UPDATE meta SET value = '5' WHERE name = 'schema';
 ";
 
 /// The name under which SQLite keeps a database in memory: <https://sqlite.org/inmemorydb.html>.
@@ -152,10 +163,11 @@ pub(super) async fn memory(path: &Path, options: SqliteConnectOptions) -> Result
 pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
     let scripts: &[&str] = match version(path, connection).await? {
         Some(VERSION) => return Ok(()),
-        Some(1) => &[TO_2, TO_3, TO_4],
-        Some(2) => &[TO_3, TO_4],
-        Some(_) => &[TO_4],
-        None => &[TABLES, TO_4],
+        Some(1) => &[TO_2, TO_3, TO_4, TO_5],
+        Some(2) => &[TO_3, TO_4, TO_5],
+        Some(3) => &[TO_4, TO_5],
+        Some(_) => &[TO_5],
+        None => &[TABLES, TO_4, TO_5],
     };
     let made = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;

@@ -3,6 +3,7 @@
 mod damage;
 mod planted;
 mod processes;
+mod unsent;
 mod walking;
 
 use std::fs;
@@ -105,16 +106,22 @@ async fn the_newest_pending_record_stays_with_the_oldest_base_that_was_remembere
     let first = LocalRecord { base: Base::Version(version(1)), ..record(&ann, 5) };
     let second = record(&ann, 7);
 
-    assert_eq!(file.put_pending(&first, Basis::Remembered).await.unwrap(), PutPending::Written);
+    assert_eq!(file.put_pending(&first, Basis::Remembered, None).await.unwrap(), PutPending::Written);
     assert_eq!(
-        file.put_pending(&first, Basis::Remembered).await.unwrap(),
+        file.put_pending(&first, Basis::Remembered, None).await.unwrap(),
         PutPending::Written,
         "a second attempt"
     );
-    assert_eq!(file.put_pending(&second, Basis::Remembered).await.unwrap(), PutPending::Written);
-    assert_eq!(file.put_pending(&first, Basis::Remembered).await.unwrap(), PutPending::Newer(second.version));
+    assert_eq!(file.put_pending(&second, Basis::Remembered, None).await.unwrap(), PutPending::Written);
+    assert_eq!(
+        file.put_pending(&first, Basis::Remembered, None).await.unwrap(),
+        PutPending::Newer(second.version)
+    );
     let rival = LocalRecord { text: text(99), ..second.clone() };
-    assert_eq!(file.put_pending(&rival, Basis::Remembered).await.unwrap(), PutPending::Newer(second.version));
+    assert_eq!(
+        file.put_pending(&rival, Basis::Remembered, None).await.unwrap(),
+        PutPending::Newer(second.version)
+    );
 
     let expected = LocalRecord { base: first.base, ..second };
     assert_eq!(file.pending(&ann).await.unwrap(), Some(expected.clone()));
@@ -126,7 +133,7 @@ async fn the_newest_pending_record_stays_with_the_oldest_base_that_was_remembere
 
     // that of a write which has read the row is newer
     let third = record(&ann, 9);
-    assert_eq!(file.put_pending(&third, Basis::Read).await.unwrap(), PutPending::Written);
+    assert_eq!(file.put_pending(&third, Basis::Read, None).await.unwrap(), PutPending::Written);
     assert_eq!(file.pending(&ann).await.unwrap(), Some(third));
 }
 
@@ -136,7 +143,7 @@ async fn every_base_comes_back() {
     let file = home.open().await;
     for (id, base) in [("a", Base::Unknown), ("b", Base::NoRow), ("c", Base::Version(version(3)))] {
         let record = LocalRecord { base, ..record(&user(id), 9) };
-        file.put_pending(&record, Basis::Remembered).await.unwrap();
+        file.put_pending(&record, Basis::Remembered, None).await.unwrap();
         assert_eq!(file.pending(&record.owner).await.unwrap(), Some(record));
     }
 }
@@ -154,7 +161,7 @@ async fn pending_records_come_in_the_order_of_their_owners() {
         user("a").in_tenant("Acme").unwrap(),
     ];
     for owner in &owners {
-        file.put_pending(&record(owner, 1), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(owner, 1), Basis::Remembered, None).await.unwrap();
     }
     owners.sort();
 
@@ -175,16 +182,16 @@ async fn pending_records_are_removed_by_exact_text_and_superseded_by_version() {
     let file = home.open().await;
     let (ann, bob) = (user("ann"), user("ann").in_tenant("t").unwrap());
     for owner in [&ann, &bob] {
-        file.put_pending(&record(owner, 5), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(owner, 5), Basis::Remembered, None).await.unwrap();
     }
 
-    assert!(!file.remove_pending(&ann, &text(4)).await.unwrap());
-    assert!(file.remove_pending(&ann, &text(5)).await.unwrap());
-    assert!(!file.remove_pending(&ann, &text(5)).await.unwrap());
+    assert!(!file.remove_pending(&ann, &text(4), None).await.unwrap());
+    assert!(file.remove_pending(&ann, &text(5), None).await.unwrap());
+    assert!(!file.remove_pending(&ann, &text(5), None).await.unwrap());
 
-    file.supersede(&bob, version(4), &OwnerRows::default()).await.unwrap();
+    file.supersede(&bob, version(4), &OwnerRows::default(), None).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_some());
-    file.supersede(&bob, version(5), &OwnerRows::default()).await.unwrap();
+    file.supersede(&bob, version(5), &OwnerRows::default(), None).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_none());
     assert_eq!(file.counts().await.unwrap(), Counts::default());
 }
@@ -201,10 +208,10 @@ async fn a_dead_letter_comes_back_whole() {
         ..record(&ann, 5)
     };
     for record in [&waiting, &record(&bob, 6)] {
-        file.put_pending(record, Basis::Remembered).await.unwrap();
+        file.put_pending(record, Basis::Remembered, None).await.unwrap();
         assert_eq!(file.note_refusal(&record.owner, &record.text, 7).await.unwrap(), (1, 7));
         assert_eq!(file.note_refusal(&record.owner, &record.text, 8).await.unwrap(), (2, 7));
-        file.set_pending_aside(&record.owner, &record.text, KeptKind::DeadLetter, "", 9).await.unwrap();
+        file.set_pending_aside(&record.owner, &record.text, KeptKind::DeadLetter, "", 9, None).await.unwrap();
     }
     assert_eq!(file.retry_dead_letters(Some(&bob), Some(99)).await.unwrap(), 1);
     assert_eq!(file.pending(&bob).await.unwrap(), Some(LocalRecord { at: 99, ..record(&bob, 6) }));
@@ -220,14 +227,16 @@ async fn what_is_kept_is_kept_once_until_it_is_purged() {
     let home = Home::new();
     let file = home.open().await;
     let ann = user("ann");
-    file.put_pending(&record(&ann, 5), Basis::Remembered).await.unwrap();
-    file.set_pending_aside(&ann, &text(4), KeptKind::DeadLetter, "a text that is not pending", 9)
+    file.put_pending(&record(&ann, 5), Basis::Remembered, None).await.unwrap();
+    file.set_pending_aside(&ann, &text(4), KeptKind::DeadLetter, "a text that is not pending", 9, None)
         .await
         .unwrap();
     assert!(file.pending(&ann).await.unwrap().is_some(), "another text survives");
     file.keep(&ann, KeptKind::Superseded, &text(4), "an older text", 10).await.unwrap();
     for _ in 0..2 {
-        file.set_pending_aside(&ann, &text(5), KeptKind::DeadLetter, "rejected: 23514", 20).await.unwrap();
+        file.set_pending_aside(&ann, &text(5), KeptKind::DeadLetter, "rejected: 23514", 20, None)
+            .await
+            .unwrap();
         file.keep(&ann, KeptKind::Replaced, "junk", "unreadable", 30).await.unwrap();
     }
     assert!(file.pending(&ann).await.unwrap().is_none());
@@ -272,7 +281,7 @@ async fn forgetting_leaves_no_byte_of_the_owner_and_all_of_the_others() {
     let (ann, bob) = (user("ann"), user("bob"));
     assert!(!file.holds_tokens().await.unwrap());
     for (owner, base) in [(&ann, 100), (&bob, 200)] {
-        file.put_pending(&record(owner, base + 5), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(owner, base + 5), Basis::Remembered, None).await.unwrap();
         file.put_replica(owner, &OwnerRows::default(), version(1), &text(base + 1), 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 2), "older", 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 3), "older", 1).await.unwrap();
@@ -320,11 +329,11 @@ async fn a_handle_that_noted_that_nothing_is_pending_sees_what_another_one_adds(
     for number in 1..4 {
         settle(&one).await;
         settle(&other).await;
-        other.put_pending(&record(&ann, number), Basis::Remembered).await.unwrap();
+        other.put_pending(&record(&ann, number), Basis::Remembered, None).await.unwrap();
         assert!(!one.inner.nothing_pending.says_none(&one.inner.guard));
         assert!(one.pending(&ann).await.unwrap().is_some());
         assert!(other.pending(&ann).await.unwrap().is_some());
-        assert!(one.remove_pending(&ann, &text(number)).await.unwrap());
+        assert!(one.remove_pending(&ann, &text(number), None).await.unwrap());
     }
 }
 
@@ -333,7 +342,7 @@ async fn a_writer_that_died_before_it_could_tell_is_noticed_by_the_file() {
     let home = Home::new();
     let (one, other) = (home.open().await, home.open().await);
     settle(&one).await;
-    assert!(other.upsert(&record(&user("ann"), 1), Basis::Remembered).await.unwrap());
+    assert!(other.upsert(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap());
     tokio::time::sleep(nothing_pending::FILE_EVERY).await;
     assert!(one.pending(&user("ann")).await.unwrap().is_some());
 }
@@ -369,7 +378,7 @@ async fn many_writers_of_two_handles_leave_the_newest() {
     let ann = user("ann");
     let tasks = (0..100).map(|number| {
         let (file, record) = (handles[number as usize % 2].clone(), record(&ann, 1 + number * 37 % 100));
-        tokio::spawn(async move { file.put_pending(&record, Basis::Remembered).await })
+        tokio::spawn(async move { file.put_pending(&record, Basis::Remembered, None).await })
     });
     let results = join_all(tasks).await;
     assert!(results.into_iter().all(|result| result.unwrap().is_ok()));
@@ -384,10 +393,11 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
     let file = home.open().await;
     for round in 0..150 {
         let ann = user(&format!("ann-{round}"));
-        file.put_pending(&record(&ann, round), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&ann, round), Basis::Remembered, None).await.unwrap();
         let text = text(round);
         {
-            let mut moved = Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
+            let mut moved =
+                Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1, None));
             let end = Instant::now() + Duration::from_micros(round * 5);
             while (&mut moved).now_or_never().is_none() && Instant::now() < end {
                 tokio::task::yield_now().await;
@@ -395,7 +405,7 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
         }
         {
             let record = record(&ann, round + 1000);
-            let mut put = Box::pin(file.put_pending(&record, Basis::Remembered));
+            let mut put = Box::pin(file.put_pending(&record, Basis::Remembered, None));
             let _ = (&mut put).now_or_never();
         }
         // what was sent before its future was dropped is done by the time that the writer is free
@@ -413,7 +423,7 @@ async fn a_dropped_handle_lets_the_next_one_check_as_soon_as_its_connections_are
     let home = Home::new();
     for round in 0..30 {
         let file = home.open().await;
-        file.put_pending(&record(&user("ann"), round), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&user("ann"), round), Basis::Remembered, None).await.unwrap();
         drop(file);
     }
     let end = Instant::now() + Duration::from_secs(10);
@@ -449,10 +459,10 @@ fn is_send<T: Send>(_: &T) {}
 fn futures_can_be_spawned() {
     fn check(file: &LocalFile, record: &LocalRecord) {
         is_send(&LocalFile::open(Path::new("x")));
-        is_send(&file.put_pending(record, Basis::Remembered));
+        is_send(&file.put_pending(record, Basis::Remembered, None));
         is_send(&file.pending(&record.owner));
         is_send(&file.pending_after(None, 1));
-        is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0));
+        is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0, None));
         is_send(&file.forget(&record.owner));
         is_send(&file.canaries());
         is_send(&file.texts_after(LocalPlace::Kept, 0, 1));

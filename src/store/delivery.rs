@@ -1,6 +1,7 @@
 //! Pushes one pending record to the database. What the row holds decides the outcome.
 
 use crate::chain::entry::operation;
+use crate::chain::local_event::LocalEvent;
 use crate::crypto::random;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
@@ -299,7 +300,9 @@ impl Delivery<'_> {
         match rule {
             Push::Write => Ok(None),
             Push::Drop => {
-                self.local.remove_pending(&self.pending.owner, &self.pending.text).await?;
+                let event = self.ends_waiting(KeptKind::Superseded)?;
+                let LocalRecord { owner, text, .. } = self.pending;
+                self.local.remove_pending(owner, text, event.as_ref()).await?;
                 Ok(Some(Settled::Pushed { overwrote: false }))
             }
             Push::Supersede => {
@@ -319,7 +322,7 @@ impl Delivery<'_> {
             true => local.put_replica(owner, &rows, record.version, &record.packed(), core.now()).await?,
             false => local.remove_replica(owner, &rows).await?,
         }
-        local.remove_pending(&pending.owner, &pending.text).await?;
+        local.remove_pending(&pending.owner, &pending.text, None).await?;
         Ok(Settled::Pushed { overwrote })
     }
 
@@ -332,6 +335,13 @@ impl Delivery<'_> {
     /// The record is no longer pending, and is kept for the operator.
     async fn set_aside(&self, kind: KeptKind, reason: &str) -> Result<()> {
         let Self { core, local, pending, .. } = self;
-        local.set_pending_aside(&pending.owner, &pending.text, kind, reason, core.now()).await
+        let event = self.ends_waiting(kind)?;
+        let (owner, text) = (&pending.owner, &pending.text);
+        local.set_pending_aside(owner, text, kind, reason, core.now(), event.as_ref()).await
+    }
+
+    /// What the ledger is to learn of it.
+    fn ends_waiting(&self, kind: KeptKind) -> Result<Option<LocalEvent>> {
+        self.core.ends_waiting(&self.pending.owner, kind, self.pending.version)
     }
 }

@@ -13,6 +13,7 @@ use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changin
 use crate::store::database_identity::identify_unless_known;
 use crate::store::degraded::Degraded;
 use crate::store::keyring_check::refuse_found_wrong;
+use crate::store::ledger::operation_of;
 use crate::store::options::Fallback;
 
 pub(super) async fn fall_back(
@@ -75,7 +76,8 @@ pub(super) async fn store_locally(
             None => core.seal(request, seen, &[])?,
         };
         let put = local_entry(core, request, &record, base);
-        match local.put_pending(&put, basis).await? {
+        let event = core.begins_to_wait(operation_of(request), request.owner, seen, record.version)?;
+        match local.put_pending(&put, basis, event.as_ref()).await? {
             PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
             PutPending::Elsewhere(rows) => {
@@ -132,7 +134,8 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
 pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, record: &Record) -> Result<bool> {
     let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
     let entry = local_entry(core, request, record, Base::NoRow);
-    let put = local.put_pending(&entry, Basis::Read).await?;
+    let event = core.begins_to_wait(operation_of(request), request.owner, None, record.version)?;
+    let put = local.put_pending(&entry, Basis::Read, event.as_ref()).await?;
     match put {
         // no tombstone in a row would cover them
         PutPending::Written => local.never_retry(request.owner).await.map(|()| true),
@@ -156,11 +159,12 @@ async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<V
 /// An online write of an owner makes the owner's pending record in the local file obsolete.
 pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Version) {
     let Some(local) = &core.local else { return };
-    let done = match local.pending(owner).await {
-        Ok(None) => return,
-        Ok(Some(_)) => local.supersede(owner, version, &core.rows()).await,
-        Err(error) => Err(error),
+    let supersede = async {
+        let Some(pending) = local.pending(owner).await? else { return Ok(()) };
+        let event = core.ends_waiting(owner, KeptKind::Superseded, pending.version)?;
+        local.supersede(owner, version, &core.rows(), event.as_ref()).await
     };
+    let done: Result<()> = supersede.await;
     if let Err(error) = done {
         // sync finds the newer version in the database and drops the request then
         tracing::warn!(%error, "an obsolete pending record could not be removed");

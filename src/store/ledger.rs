@@ -60,13 +60,7 @@ impl Core {
         before: Option<Version>,
         record: &Record,
     ) -> Result<Noted<'_>> {
-        let operation = match (request.is_tombstone(), request.change, request.import) {
-            (true, ..) => operation::DELETE,
-            (_, Some(_), _) => operation::MODIFY,
-            (_, _, Some(_)) => operation::IMPORT,
-            _ => operation::STORE,
-        };
-        self.note_change(operation, request.owner, before, record)
+        self.note_change(operation_of(request), request.owner, before, record)
     }
 
     /// An entry for an owner without a change of the record.
@@ -138,6 +132,15 @@ impl Core {
     }
 }
 
+pub(super) fn operation_of(request: StoreRequest<'_>) -> &'static str {
+    match (request.is_tombstone(), request.change, request.import) {
+        (true, ..) => operation::DELETE,
+        (_, Some(_), _) => operation::MODIFY,
+        (_, _, Some(_)) => operation::IMPORT,
+        _ => operation::STORE,
+    }
+}
+
 fn of_owner(event: Event, owner: &Owner) -> Event {
     Event {
         user: Some(owner.user_id().as_str().to_owned()),
@@ -158,7 +161,7 @@ pub(crate) fn state_of(
     Event { after: Some(text(version)), digest: Some(digest), ..event }
 }
 
-fn text(version: Version) -> String {
+pub(super) fn text(version: Version) -> String {
     version.to_string()
 }
 

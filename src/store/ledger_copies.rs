@@ -77,14 +77,15 @@ async fn copy_now(core: &Core) -> Result<()> {
         return Ok(());
     }
     let heads: Vec<_> = core.ledger.known_heads().into_iter().filter(|head| head.settled > 0).collect();
-    let done = put(core, &entries, &heads).await;
+    let done = put_copies(core, &entries, &heads).await;
     if done.is_err() {
         core.ledger.put_back(entries);
     }
     done
 }
 
-async fn put(core: &Core, entries: &[SealedEntry], heads: &[KnownHead]) -> Result<()> {
+/// Keeps copies in the local file and in the sink. The same ones may come again.
+pub(super) async fn put_copies(core: &Core, entries: &[SealedEntry], heads: &[KnownHead]) -> Result<()> {
     let copies = LedgerLines {
         heads: heads.iter().map(copy_of_head).collect(),
         entries: entries.iter().map(copy_of_entry).collect(),
@@ -93,11 +94,13 @@ async fn put(core: &Core, entries: &[SealedEntry], heads: &[KnownHead]) -> Resul
         local.put_ledger_copies(&copies, core.now()).await?;
     }
     let Some(sink) = &core.ledger.sink else { return Ok(()) };
-    let first = entries.first().expect("it is not empty");
-    let (at_ms, writer, seq, count) = (first.entry.at_ms, first.entry.writer, first.entry.seq, entries.len());
-    // the same name has the same text, also if it comes again
-    let name = format!("segment-{at_ms}-{writer}-{seq}-{count}.jsonl");
-    sink.put(&name, &lines(&copies.entries)).await?;
+    if let Some(first) = entries.first() {
+        let (at_ms, writer, seq, count) =
+            (first.entry.at_ms, first.entry.writer, first.entry.seq, entries.len());
+        // the same name has the same text, also if it comes again
+        let name = format!("segment-{at_ms}-{writer}-{seq}-{count}.jsonl");
+        sink.put(&name, &lines(&copies.entries)).await?;
+    }
     for head in &copies.heads {
         sink.put(&format!("head-{}.json", head.writer), &lines(std::slice::from_ref(head))).await?;
     }

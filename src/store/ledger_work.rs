@@ -86,9 +86,21 @@ pub(crate) async fn write_alone(
     events: &[(i64, Event)],
 ) -> Result<Vec<(Uuid, i64)>, DatabaseError> {
     let Some(postgres) = &core.postgres else { return Ok(Vec::new()) };
+    repeated(core, postgres, || write_once(core, postgres, events)).await
+}
+
+/// Writes entries, again if another attempt may succeed.
+pub(super) async fn repeated<T, F>(
+    core: &Core,
+    postgres: &Postgres,
+    write: impl Fn() -> F,
+) -> Result<T, DatabaseError>
+where
+    F: Future<Output = Result<T, DatabaseError>>,
+{
     let mut round = 0;
     loop {
-        match write_once(core, postgres, events).await {
+        match write().await {
             // an old connection may be dead while the server is fine
             Err(fault) if fault.outcome == Outcome::Fallback && round == 0 => {}
             Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {

@@ -27,6 +27,7 @@ pub(crate) mod ledger_writers;
 pub(crate) mod load;
 pub(crate) mod load_fresh;
 pub(crate) mod load_many;
+mod local_events;
 pub(crate) mod look_up_limit;
 pub(crate) mod modify;
 pub(crate) mod options;

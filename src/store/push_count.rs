@@ -75,7 +75,8 @@ async fn unknown(core: &Core, fault: DatabaseError) -> Result<CountedFile> {
 
 /// `None`: another process has counted or set aside meanwhile.
 async fn set_aside(core: &Core, local: &LocalFile, note: &PushNote) -> Result<Option<u64>> {
-    let aside = local.set_all_pending_aside(note, RESTORED, &random_hex()?, core.now()).await?;
+    let (id, event) = (random_hex()?, core.all_are_dead_letters()?);
+    let aside = local.set_all_pending_aside(note, RESTORED, &id, core.now(), event.as_ref()).await?;
     if let Some(letters) = aside {
         tracing::warn!(letters, reason = RESTORED, "the pending records were moved to the dead letters");
     }

@@ -91,7 +91,7 @@ impl Home {
                     at: 7,
                     rows: OwnerRows::default(),
                 };
-                self.local.put_pending(&record, Basis::Remembered).await.unwrap();
+                self.local.put_pending(&record, Basis::Remembered, None).await.unwrap();
             }
             LocalPlace::Replica => {
                 self.local.put_replica(owner, &OwnerRows::default(), version(1), &text, 7).await.unwrap()
@@ -248,7 +248,7 @@ async fn what_is_written_meanwhile_is_never_lost() {
                     at: 7,
                     rows: OwnerRows::default(),
                 };
-                writer.put_pending(&record, Basis::Remembered).await.unwrap();
+                writer.put_pending(&record, Basis::Remembered, None).await.unwrap();
             }
         }
     });

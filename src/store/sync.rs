@@ -11,6 +11,7 @@ use crate::store::core::Core;
 use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
+use crate::store::local_events::send_unsent;
 use crate::store::push_count::{CountedFile, count_push};
 use crate::store::reload::reload_keyring;
 
@@ -49,6 +50,9 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(report) };
     let used_since = local.used_since().await?;
     let mut after: Option<Owner> = None;
+    if !send(core, postgres, local, &mut report).await? {
+        return Ok(report);
+    }
     loop {
         reload_keyring(core).await;
         let page = local.pending_after(after.as_ref(), PAGE).await?;
@@ -78,11 +82,38 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
             }
         }
     }
+    // what became of the records
+    send(core, postgres, local, &mut report).await?;
     if report.pushed > 0 {
         count_push(core, postgres, local).await?;
     }
     local.purge_kept(core.now().saturating_sub(RETENTION)).await?;
     Ok(report)
+}
+
+/// Sends the entries of the ledger that wait in the local file. False: the rest of the synchronisation is not tried.
+async fn send(core: &Core, postgres: &Postgres, local: &LocalFile, report: &mut SyncReport) -> Result<bool> {
+    if local.unsent(1).await?.is_empty() {
+        return Ok(true);
+    }
+    reload_keyring(core).await;
+    identify_again(core).await?;
+    match count_push(core, postgres, local).await? {
+        CountedFile::Usable => {}
+        CountedFile::Restored(letters) => report.dead_letters += letters,
+        CountedFile::Unknown(error) => {
+            report.stopped = Some(error);
+            return Ok(false);
+        }
+    }
+    if let Err(fault) = send_unsent(core, postgres, local).await {
+        core.note(&fault).await;
+        report.stopped = Some(fault.error);
+        return Ok(false);
+    }
+    // an older state of the file must be behind
+    count_push(core, postgres, local).await?;
+    Ok(true)
 }
 
 /// Pushes the pending record of one owner, if there is one.

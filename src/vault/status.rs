@@ -143,6 +143,8 @@ pub struct LocalStatus {
     pub replaced: u64,
     /// Records that the database refused.
     pub dead_letters: u64,
+    /// Entries of the [ledger](crate::ledger) about changes of this file. The next sync sends them.
+    pub unsent_entries: u64,
     /// Damaged local files that were set aside.
     pub set_aside: Vec<PathBuf>,
 }
@@ -175,6 +177,7 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
                 losers: counts.superseded,
                 replaced: counts.replaced,
                 dead_letters: counts.dead_letters,
+                unsent_entries: local.count_unsent().await?,
                 set_aside: local.set_aside(),
             })
         }

@@ -10,6 +10,7 @@ mod copies;
 mod export;
 mod fresh;
 mod list;
+mod local;
 mod prune;
 mod reads;
 mod removed;

@@ -21,7 +21,7 @@ async fn killed() -> Home {
     let (home, copy) = (Home::new(), Home::new());
     let file = home.open().await;
     for number in 0..OWNERS {
-        file.put_pending(&record(&user(&format!("user-{number:02}")), number), Basis::Remembered)
+        file.put_pending(&record(&user(&format!("user-{number:02}")), number), Basis::Remembered, None)
             .await
             .unwrap();
     }
@@ -66,7 +66,7 @@ async fn assert_set_aside(home: &Home) -> PathBuf {
     assert_eq!(aside.len(), 1, "{aside:?}");
     let name = aside[0].to_str().unwrap();
     assert!(error.to_string().contains(name) && error.hint().contains(name), "{error} {}", error.hint());
-    file.put_pending(&record(&user("next"), 1), Basis::Remembered).await.unwrap();
+    file.put_pending(&record(&user("next"), 1), Basis::Remembered, None).await.unwrap();
     close(file).await;
     assert_eq!(home.open().await.set_aside(), aside, "it stays visible");
     aside[0].clone()
@@ -103,7 +103,7 @@ async fn a_damaged_header_is_set_aside() {
     for at in [0, 3, 15] {
         let home = Home::new();
         let file = home.open().await;
-        file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap();
         close(file).await;
         flip(&home.path(), at);
         assert_set_aside(&home).await;
@@ -116,7 +116,7 @@ async fn no_byte_of_the_file_can_change_so_that_a_record_is_missing() {
     let file = sound.open().await;
     let owners: Vec<_> = (0..3).map(|number| user(&format!("user-{number}"))).collect();
     for (owner, number) in owners.iter().zip(0..) {
-        file.put_pending(&record(owner, number), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(owner, number), Basis::Remembered, None).await.unwrap();
     }
     close(file).await;
     let length = fs::metadata(sound.path()).unwrap().len() as usize;
@@ -156,7 +156,7 @@ async fn a_truncated_or_emptied_file_is_set_aside() {
     for length in [0, 100, 5000] {
         let home = Home::new();
         let file = home.open().await;
-        file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap();
         close(file).await;
         fs::OpenOptions::new().write(true).open(home.path()).unwrap().set_len(length).unwrap();
         assert_set_aside(&home).await;

@@ -15,7 +15,7 @@ async fn everything_is_private() {
     let home = Home::new();
     let folder = home.folder.path().join("new");
     let file = LocalFile::open(&folder.join("vault.db")).await.unwrap();
-    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap();
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
@@ -79,7 +79,7 @@ async fn a_private_log_or_index_of_another_mode_is_refused_unread() {
 async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
     let home = Home::new();
     let file = home.open().await;
-    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap();
     close(file).await;
     let wal = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(home.path())
@@ -91,7 +91,7 @@ async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
 
     let file = home.open().await;
     assert_eq!(file.pending(&user("ann")).await.unwrap().unwrap().at, 7);
-    file.put_pending(&record(&user("bob"), 1), Basis::Remembered).await.unwrap();
+    file.put_pending(&record(&user("bob"), 1), Basis::Remembered, None).await.unwrap();
     assert!(!home.beside("-wal").exists() && !home.beside("-shm").exists());
 }
 
@@ -121,7 +121,7 @@ async fn files_of_another_user_are_refused() {
 #[tokio::test]
 async fn a_newer_schema_and_a_database_of_another_program_are_refused_unchanged() {
     for (sql, expected) in [
-        ("UPDATE meta SET value = '5' WHERE name = 'schema'", "schema version 5"),
+        ("UPDATE meta SET value = '6' WHERE name = 'schema'", "schema version 6"),
         ("DROP TABLE meta", "another program"),
         ("DELETE FROM meta", "another program"),
     ] {
@@ -144,7 +144,7 @@ async fn an_empty_file_that_somebody_made_beforehand_is_used() {
     let home = Home::new();
     fs::write(home.path(), b"").unwrap();
     set_mode(&home.path(), 0o600);
-    home.open().await.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
+    home.open().await.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,19 +152,20 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
     let home = Home::new();
     let file = home.open().await;
     fs::rename(home.path(), home.beside(".moved")).unwrap();
-    let error = file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap_err();
+    let error = file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LocalStore);
     assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "another handle does not make a new one");
 
     fs::rename(home.beside(".moved"), home.path()).unwrap();
     assert_eq!(
-        file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap(),
+        file.put_pending(&record(&user("ann"), 1), Basis::Remembered, None).await.unwrap(),
         PutPending::Written
     );
 }
 
 /// The file as an older program made it.
 async fn make_older(home: &Home, version: u32) {
+    const FROM_5_TO_4: &str = "DROP TABLE ledger_unsent";
     const FROM_4_TO_3: &str = "DROP TABLE ledger_head; DROP TABLE ledger_entry; DROP TABLE ledger_note";
     const FROM_3_TO_2: &str =
         "ALTER TABLE pending DROP COLUMN database; ALTER TABLE kept DROP COLUMN database;
@@ -177,7 +178,7 @@ async fn make_older(home: &Home, version: u32) {
         ALTER TABLE pending DROP COLUMN refused_at; ALTER TABLE kept DROP COLUMN version;
         ALTER TABLE kept DROP COLUMN base; ALTER TABLE kept DROP COLUMN stored_at;
         ALTER TABLE kept DROP COLUMN waits_for";
-    let scripts = &[FROM_4_TO_3, FROM_3_TO_2, FROM_2_TO_1][..4 - version as usize];
+    let scripts = &[FROM_5_TO_4, FROM_4_TO_3, FROM_3_TO_2, FROM_2_TO_1][..5 - version as usize];
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
     let mut connection = options.connect().await.unwrap();
     for sql in scripts {
@@ -191,10 +192,10 @@ async fn make_older(home: &Home, version: u32) {
 #[tokio::test]
 async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
     let ann = user("user-1");
-    for older in [1, 2, 3] {
+    for older in [1, 2, 3, 4] {
         let home = Home::new();
         let file = home.open().await;
-        file.put_pending(&record(&ann, 1), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&ann, 1), Basis::Remembered, None).await.unwrap();
         file.keep(&ann, KeptKind::DeadLetter, &text(9), "refused", 1).await.unwrap();
         close(file).await;
         make_older(&home, older).await;
@@ -203,13 +204,14 @@ async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
             assert_eq!(file.pending(&ann).await.unwrap(), Some(record(&ann, 1)), "from version {older}");
             let expected = Counts { pending: 1 + round, dead_letters: 1, ..Counts::default() };
             assert!(file.ledger_lines().await.unwrap().is_empty());
+            assert_eq!(file.count_unsent().await.unwrap(), 0);
             assert_eq!(file.counts().await.unwrap(), expected, "nobody knows of which table a replica was");
             assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 0);
             let rows = OwnerRows { table: "t".to_owned(), database: "d".to_owned() };
             file.put_replica(&ann, &rows, version(1), &text(1), 1).await.unwrap();
             file.remove_replica(&ann, &rows).await.unwrap();
             let other = LocalRecord { rows, ..record(&user("user-2"), 2 + round) };
-            file.put_pending(&other, Basis::Remembered).await.unwrap();
+            file.put_pending(&other, Basis::Remembered, None).await.unwrap();
             assert_eq!(file.pending(&other.owner).await.unwrap(), Some(other));
             close(file).await;
         }

@@ -24,7 +24,7 @@ async fn child() {
     let puts = std::env::var(NUMBER).map_or(PUTS, |number| number.parse().unwrap());
     for number in 0..puts {
         let name = format!("{}user-{number:03}", std::env::var(NAME).unwrap_or_default());
-        if let Err(error) = file.put_pending(&record(&user(&name), number), Basis::Remembered).await {
+        if let Err(error) = file.put_pending(&record(&user(&name), number), Basis::Remembered, None).await {
             return println!("\nput {number}: {:?} {error}", error.kind());
         }
     }
@@ -78,7 +78,7 @@ async fn processes_that_write_and_read_at_once_all_get_through() {
         // a page, and everything: readers keep writers out
         file.pending_after(None, 1000).await.unwrap();
         file.tokens_per_key().await.unwrap();
-        file.put_pending(&record(&user("own"), reads + 1), Basis::Remembered).await.unwrap();
+        file.put_pending(&record(&user("own"), reads + 1), Basis::Remembered, None).await.unwrap();
         reads += 1;
     }
     for child in children {
@@ -101,7 +101,7 @@ async fn a_write_that_fails_is_a_clean_error_and_what_was_acknowledged_is_there(
     let file = home.open().await;
     let found = file.pending_after(None, 1000).await.unwrap();
     assert!(found.len() >= acknowledged(&what), "{} of {what}", found.len());
-    file.put_pending(&record(&user("next"), 1), Basis::Remembered)
+    file.put_pending(&record(&user("next"), 1), Basis::Remembered, None)
         .await
         .expect("it works again when there is room");
 }

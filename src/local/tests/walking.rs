@@ -7,7 +7,7 @@ async fn put(file: &LocalFile, place: LocalPlace, id: &str, number: u64) {
     let owner = user(id);
     match place {
         LocalPlace::Pending => {
-            drop(file.put_pending(&record(&owner, number), Basis::Remembered).await.unwrap())
+            drop(file.put_pending(&record(&owner, number), Basis::Remembered, None).await.unwrap())
         }
         LocalPlace::Replica => {
             file.put_replica(&owner, &OwnerRows::default(), version(number), &text(number), 1).await.unwrap();
@@ -193,11 +193,11 @@ async fn tokens_are_counted_by_place_and_key_also_where_the_walk_does_not_go() {
     assert!(file.tokens_per_key().await.unwrap().is_empty());
     let of = |key: &str, pieces: usize| vec![format!("rv1.{key}.00ff.api_key.AA"); pieces].join(" ");
     let pending = |id: &str, text: String| LocalRecord { text, ..record(&user(id), 1) };
-    file.put_pending(&pending("ann", of("0000000a", 4)), Basis::Remembered).await.unwrap();
-    file.put_pending(&pending("bob", of("0000000b", 5) + "  " + &of("0000000a", 1)), Basis::Remembered)
+    file.put_pending(&pending("ann", of("0000000a", 4)), Basis::Remembered, None).await.unwrap();
+    file.put_pending(&pending("bob", of("0000000b", 5) + "  " + &of("0000000a", 1)), Basis::Remembered, None)
         .await
         .unwrap();
-    file.put_pending(&pending("cid", String::new()), Basis::Remembered).await.unwrap();
+    file.put_pending(&pending("cid", String::new()), Basis::Remembered, None).await.unwrap();
     file.put_replica(
         &user("ann"),
         &OwnerRows::default(),
@@ -267,7 +267,7 @@ async fn a_count_is_of_one_moment() {
     let moving = tokio::spawn(async move {
         for round in 0..50 {
             mover
-                .set_pending_aside(&user("ann"), &text(1), KeptKind::DeadLetter, "moved", round)
+                .set_pending_aside(&user("ann"), &text(1), KeptKind::DeadLetter, "moved", round, None)
                 .await
                 .unwrap();
             let back =

@@ -67,6 +67,17 @@ pub(crate) async fn add_entries(database: &Database, entries: &[&SealedEntry]) -
     database.fetch(insert(entries)?, Phase::Writing).await.map(drop)
 }
 
+/// The same for entries that keep their numbers, so that they can be sent again. Those that are there stay as they are.
+pub(crate) async fn add_entries_once(
+    database: &Database,
+    entries: &[&SealedEntry],
+) -> Result<(), DatabaseError> {
+    let Query { sql, arguments } = insert(entries)?;
+    // without names of columns it needs no right to read them
+    let sql = format!("{} ON CONFLICT DO NOTHING", &*sql).into();
+    database.fetch(Query { sql, arguments }, Phase::Writing).await.map(drop)
+}
+
 fn insert(entries: &[&SealedEntry]) -> Result<Query, DatabaseError> {
     let numbered: Vec<_> = entries.iter().enumerate().map(|(at, sealed)| (at as i32, *sealed)).collect();
     let mut arguments = PgArguments::default();
