@@ -54,6 +54,9 @@ pub(crate) mod operation {
     pub(crate) const IMPORT: &str = "import";
     pub(crate) const RENAME: &str = "rename";
     pub(crate) const SYNC: &str = "sync";
+    /// An operator dropped what a local file held of an owner, or made dead letters wait again.
+    pub(crate) const FORGET: &str = "forget";
+    pub(crate) const RETRY: &str = "retry";
     /// Values of a record were returned to a caller.
     pub(crate) const READ: &str = "read";
     /// Work of an operator that changes no version. Its first entry says that it began, its last one how it ended.

@@ -114,6 +114,7 @@ impl LocalFile {
         &self,
         _owner: Option<&Owner>,
         _now: Option<Millis>,
+        _event: Option<&LocalEvent>,
     ) -> Result<u64> {
         match *self {}
     }
@@ -172,7 +173,7 @@ impl LocalFile {
         match *self {}
     }
 
-    pub(crate) async fn forget(&self, _owner: &Owner) -> Result<Counts> {
+    pub(crate) async fn forget(&self, _owner: &Owner, _event: Option<&LocalEvent>) -> Result<Counts> {
         match *self {}
     }
 

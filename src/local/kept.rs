@@ -233,13 +233,15 @@ impl LocalFile {
         row.map(|row| self.record(&row, Base::Unknown, "rows")).transpose()
     }
 
-    /// Erases everything of an owner.
-    pub(crate) async fn forget(&self, owner: &Owner) -> Result<Counts> {
+    /// Erases everything of an owner. The ledger is to learn that a pending record was dropped.
+    pub(crate) async fn forget(&self, owner: &Owner, event: Option<&LocalEvent>) -> Result<Counts> {
         let forget = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
             let (tenant, user) = (tenant(owner), owner.user_id().as_str());
             let found =
                 sqlx::query(OWNER_COUNTS).bind(tenant).bind(user).fetch_one(&mut *transaction).await?;
+            let pending: i64 = found.try_get(0)?;
+            self.inner.note_change(&mut transaction, event.filter(|_| pending > 0), None).await?;
             for sql in FORGET {
                 sqlx::query(sql).bind(tenant).bind(user).execute(&mut *transaction).await?;
             }

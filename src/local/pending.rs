@@ -274,7 +274,12 @@ impl LocalFile {
     /// Makes dead letters pending again, those of one owner or of all, if nothing else is pending for their owner; of
     /// several of one owner, the newest. They keep what they were based on, and with `now` they count as stored at that
     /// time. Returns how many.
-    pub(crate) async fn retry_dead_letters(&self, owner: Option<&Owner>, now: Option<Millis>) -> Result<u64> {
+    pub(crate) async fn retry_dead_letters(
+        &self,
+        owner: Option<&Owner>,
+        now: Option<Millis>,
+        event: Option<&LocalEvent>,
+    ) -> Result<u64> {
         let retry = || async move {
             let owner = owner.map(|owner| (tenant(owner), owner.user_id().as_str()));
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -285,8 +290,9 @@ impl LocalFile {
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query(RETRIED).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            Ok(done.rows_affected())
+            let retried = done.rows_affected();
+            self.inner.note_change(&mut transaction, event.filter(|_| retried > 0), Some(retried)).await?;
+            transaction.commit().await.map(|()| retried)
         };
         let retried = self.write(retry).await?;
         self.inner.nothing_pending.none_at(None);

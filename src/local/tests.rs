@@ -213,10 +213,10 @@ async fn a_dead_letter_comes_back_whole() {
         assert_eq!(file.note_refusal(&record.owner, &record.text, 8).await.unwrap(), (2, 7));
         file.set_pending_aside(&record.owner, &record.text, KeptKind::DeadLetter, "", 9, None).await.unwrap();
     }
-    assert_eq!(file.retry_dead_letters(Some(&bob), Some(99)).await.unwrap(), 1);
+    assert_eq!(file.retry_dead_letters(Some(&bob), Some(99), None).await.unwrap(), 1);
     assert_eq!(file.pending(&bob).await.unwrap(), Some(LocalRecord { at: 99, ..record(&bob, 6) }));
     assert_eq!(file.pending(&ann).await.unwrap(), None);
-    assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 1);
+    assert_eq!(file.retry_dead_letters(None, None, None).await.unwrap(), 1);
     assert_eq!(file.pending(&ann).await.unwrap(), Some(waiting.clone()));
     assert_eq!(file.note_refusal(&ann, &waiting.text, 10).await.unwrap(), (1, 10), "it counts anew");
     assert_eq!(file.counts().await.unwrap(), Counts { pending: 2, ..Counts::default() });
@@ -289,8 +289,8 @@ async fn forgetting_leaves_no_byte_of_the_owner_and_all_of_the_others() {
     let each = Counts { pending: 1, replicas: 1, superseded: 2, ..Counts::default() };
     assert!(file.holds_tokens().await.unwrap());
 
-    assert_eq!(file.forget(&ann).await.unwrap(), each);
-    assert_eq!(file.forget(&ann).await.unwrap(), Counts::default());
+    assert_eq!(file.forget(&ann, None).await.unwrap(), each);
+    assert_eq!(file.forget(&ann, None).await.unwrap(), Counts::default());
     assert_eq!(file.counts().await.unwrap(), each);
     let bytes = home.bytes();
     for number in [1, 2, 3, 5] {
@@ -463,7 +463,7 @@ fn futures_can_be_spawned() {
         is_send(&file.pending(&record.owner));
         is_send(&file.pending_after(None, 1));
         is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0, None));
-        is_send(&file.forget(&record.owner));
+        is_send(&file.forget(&record.owner, None));
         is_send(&file.canaries());
         is_send(&file.texts_after(LocalPlace::Kept, 0, 1));
         is_send(&file.swap_texts(LocalPlace::Kept, &[]));
@@ -493,6 +493,6 @@ async fn copies_of_reads_and_of_changes_have_limits_of_their_own() {
     assert_eq!(lines.len(), 30_003);
     assert!((1..=3).all(|at| lines.contains(&copy(at, true).line)));
     assert!(!lines.contains(&copy(10, false).line) && lines.contains(&copy(11, false).line));
-    file.forget(&user("ann")).await.unwrap();
+    file.forget(&user("ann"), None).await.unwrap();
     assert!(file.ledger_lines().await.unwrap().is_empty());
 }

@@ -38,7 +38,7 @@ impl Core {
         version: Version,
     ) -> Result<Option<LocalEvent>> {
         let event = Event { before: before.map(text), ..self.event(operation, owner) };
-        self.local_event(event, WAITS, Some(version))
+        self.local_event(event, Some(WAITS), Some(version))
     }
 
     /// A record of this version does not wait any more, and the database did not take it.
@@ -49,23 +49,35 @@ impl Core {
         version: Version,
     ) -> Result<Option<LocalEvent>> {
         let outcome = if kind == KeptKind::DeadLetter { DEAD_LETTER } else { SUPERSEDED };
-        self.local_event(self.event(operation::SYNC, owner), outcome, Some(version))
+        self.local_event(self.event(operation::SYNC, owner), Some(outcome), Some(version))
     }
 
     /// All records that wait become dead letters.
     pub(super) fn all_are_dead_letters(&self) -> Result<Option<LocalEvent>> {
-        self.local_event(self.event_of_place(operation::SYNC), DEAD_LETTER, None)
+        self.local_event(self.event_of_place(operation::SYNC), Some(DEAD_LETTER), None)
+    }
+
+    /// The record of the owner that waits is dropped.
+    pub(crate) fn is_forgotten(&self, owner: &Owner) -> Result<Option<LocalEvent>> {
+        self.local_event(self.event(operation::FORGET, owner), None, None)
+    }
+
+    /// Dead letters wait again: those of one owner, or all.
+    pub(crate) fn waits_again(&self, owner: Option<&Owner>) -> Result<Option<LocalEvent>> {
+        let place = || self.event_of_place(operation::RETRY);
+        let event = owner.map_or_else(place, |owner| self.event(operation::RETRY, owner));
+        self.local_event(event, Some(WAITS), None)
     }
 
     /// `None` without a ledger, and without a database that could have one.
     fn local_event(
         &self,
         event: Event,
-        outcome: &str,
+        outcome: Option<&str>,
         version: Option<Version>,
     ) -> Result<Option<LocalEvent>> {
         let (Some(key), Some(_)) = (self.ledger_key(), &self.postgres) else { return Ok(None) };
-        let event = Event { outcome: Some(outcome.to_owned()), ..event };
+        let event = Event { outcome: outcome.map(str::to_owned), ..event };
         let version = version.map(|version| ("version".to_owned(), Value::from(text(version))));
         let (writer, detail) = (Uuid::from_bytes(random::system_bytes()?), Map::from_iter(version));
         Ok(LocalEvent::new(key, writer, self.now_ms(), event, detail))

@@ -26,14 +26,16 @@ pub struct Forgotten {
 }
 
 pub(super) async fn forget(core: &Core, owner: &Owner) -> Result<Forgotten> {
-    let counts = local_file(core)?.forget(owner).await?;
+    let event = core.is_forgotten(owner)?;
+    let counts = local_file(core)?.forget(owner, event.as_ref()).await?;
     let kept = counts.superseded + counts.replaced + counts.dead_letters;
     Ok(Forgotten { pending: counts.pending, replicas: counts.replicas, kept })
 }
 
 pub(super) async fn retry_dead_letters(core: &Core, owner: Option<&Owner>) -> Result<u64> {
     // of an owner who is named somebody has looked at what became of it
-    local_file(core)?.retry_dead_letters(owner, owner.map(|_| core.now())).await
+    let (now, event) = (owner.map(|_| core.now()), core.waits_again(owner)?);
+    local_file(core)?.retry_dead_letters(owner, now, event.as_ref()).await
 }
 
 /// Why a record was kept aside.

@@ -259,7 +259,8 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// Erases everything that the local file holds of an owner: pending records, replicas,
-    /// superseded records, replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete).
+    /// superseded records, replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete). So do entries
+    /// for the [ledger](crate::ledger), which name the owner, until a sync has sent them.
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.

@@ -115,6 +115,15 @@ async fn what_never_reaches_the_database_has_an_entry_that_says_so() {
     assert!(found.is_unbroken(), "{found:?}");
     assert_eq!((with_outcome(&stage, "superseded").await, with_outcome(&stage, "dead_letter").await), (1, 1));
     assert_eq!(with_outcome(&stage, "waits").await, 2);
+
+    let vault = online(&stage).await;
+    assert_eq!(vault.as_actor("alice", None, None).retry_dead_letters(None).await.unwrap(), 1);
+    assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 0);
+    vault.close().await;
+    assert!(synchronised(&stage).await.is_unbroken());
+    assert_eq!(with_outcome(&stage, "dead_letter").await, 2);
+    let again = "SELECT count(*) FROM retell_vault.ledger WHERE op = 'retry' AND actor = 'alice' AND detail = '{\"records\":1}'";
+    assert_eq!(number(&stage.db.url, again).await, 1);
 }
 
 #[tokio::test]
@@ -182,12 +191,18 @@ async fn forget_leaves_what_the_ledger_must_have_and_keeps_no_copy_of_it() {
     let stage = Stage::begun().await;
     stored_offline(&stage, &["ann", "ben"]).await;
     let vault = unplugged(&stage.hosts, HOST).await;
-    vault.forget(&owner("ann")).await.unwrap();
-    assert_eq!(local(&vault).await.unsent_entries, 2);
+    let alice = vault.as_actor("alice", None, None);
+    for _ in 0..2 {
+        alice.forget(&owner("ann")).await.unwrap();
+    }
+    assert_eq!(local(&vault).await.unsent_entries, 3);
     vault.close().await;
     let found = synchronised(&stage).await;
     assert!(found.is_unbroken(), "{found:?}");
     assert_eq!(with_outcome(&stage, "waits").await, 2);
+    let forgotten =
+        "SELECT count(*) FROM retell_vault.ledger WHERE op = 'forget' AND usr = 'ann' AND actor = 'alice'";
+    assert_eq!(number(&stage.db.url, forgotten).await, 1);
     let mut file = sqlite(&stage.hosts, HOST).await;
     for (id, copies) in [("ann", 0), ("ben", 1)] {
         let sql = format!("SELECT count(*) FROM ledger_note WHERE line LIKE '%\"{id}\"%'");

@@ -64,6 +64,7 @@ fn local_json(local: &LocalStatus) -> Value {
         "losers": local.losers,
         "replaced": local.replaced,
         "dead_letters": local.dead_letters,
+        "unsent_entries": local.unsent_entries,
         "set_aside": local.set_aside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
     })
 }
@@ -168,6 +169,7 @@ fn local_rows(local: &LocalStatus, pending: &str) -> Vec<[String; 2]> {
         ("losers", local.losers),
         ("replaced", local.replaced),
         ("dead letters", local.dead_letters),
+        ("entries for the ledger", local.unsent_entries),
     ];
     rows.extend(counts.map(|(name, count)| [name.to_owned(), count.to_string()]));
     rows.extend(local.set_aside.iter().map(|path| ["set aside".to_owned(), path.display().to_string()]));

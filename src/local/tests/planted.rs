@@ -206,7 +206,7 @@ async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
             assert!(file.ledger_lines().await.unwrap().is_empty());
             assert_eq!(file.count_unsent().await.unwrap(), 0);
             assert_eq!(file.counts().await.unwrap(), expected, "nobody knows of which table a replica was");
-            assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 0);
+            assert_eq!(file.retry_dead_letters(None, None, None).await.unwrap(), 0);
             let rows = OwnerRows { table: "t".to_owned(), database: "d".to_owned() };
             file.put_replica(&ann, &rows, version(1), &text(1), 1).await.unwrap();
             file.remove_replica(&ann, &rows).await.unwrap();

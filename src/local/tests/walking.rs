@@ -62,7 +62,7 @@ async fn pages_hold_every_text_that_stays_while_others_come_and_go() {
         assert!(first.is_sorted_by_key(|text| text.id));
         // one that was met, the last one met and one to come go; another one comes
         for gone in ["user-1", "user-3", "user-5"] {
-            file.forget(&user(gone)).await.unwrap();
+            file.forget(&user(gone), None).await.unwrap();
         }
         put(&file, place, "user-10", 10).await;
         let mut rest = Vec::new();
@@ -73,7 +73,7 @@ async fn pages_hold_every_text_that_stays_while_others_come_and_go() {
         }
         assert_eq!(rest, ["user-4", "user-6", "user-7", "user-8", "user-9", "user-10"], "{place:?}");
         for number in 0..=10 {
-            file.forget(&user(&format!("user-{number}"))).await.unwrap();
+            file.forget(&user(&format!("user-{number}")), None).await.unwrap();
         }
         assert!(file.texts_after(place, i64::MIN, 4).await.unwrap().is_empty());
     }
