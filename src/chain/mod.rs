@@ -11,7 +11,7 @@ pub(crate) mod line;
 #[cfg(feature = "local-file")]
 pub(crate) mod local_event;
 #[cfg(not(feature = "local-file"))]
-#[path = "absent_event.rs"]
+#[path = "absent.rs"]
 pub(crate) mod local_event;
 pub(crate) mod numbers;
 pub(crate) mod owner_check;

@@ -30,8 +30,11 @@ use crate::{Stage, variable};
 const TASKS: u64 = 4;
 const USERS: u64 = 3;
 
+/// The test that is the process.
+const WRITER: &str = "campaign::writer";
+
 /// What a process acknowledged: the operation, the user and the version.
-type Acknowledged = (String, String, String);
+pub(crate) type Acknowledged = (String, String, String);
 
 /// Not a test: the process that is killed. Says every write that was acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,18 +75,18 @@ async fn write_for_ever(vault: Vault, task: u64, first: u64) {
     }
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
     acknowledged: thread::JoinHandle<Vec<Acknowledged>>,
 }
 
 impl Process {
     /// Starts it, and waits for its first acknowledgement.
-    fn start(stage: &Stage, first: u64) -> Self {
+    pub(crate) fn start(stage: &Stage, writer: &str, first: u64) -> Self {
         let keyring = stage.hosts.local_file(0);
         let folder = keyring.parent().unwrap().display().to_string();
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "campaign::writer", "--nocapture"])
+            .args(["--exact", writer, "--nocapture"])
             .env("RETELL_VAULT_TEST_WRITER", format!("{folder}|{}|{first}", stage.db.url))
             .stdout(Stdio::piped())
             .spawn()
@@ -102,7 +105,7 @@ impl Process {
     }
 
     /// SIGKILL. Returns what was acknowledged before.
-    fn kill(mut self) -> Vec<Acknowledged> {
+    pub(crate) fn kill(mut self) -> Vec<Acknowledged> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.acknowledged.join().unwrap()
@@ -128,7 +131,7 @@ async fn row_versions(stage: &Stage) -> BTreeMap<String, String> {
 }
 
 /// Until the server has noticed that a killed client is gone: its last statement may still run.
-async fn until_alone(stage: &Stage, sessions: i64) {
+pub(crate) async fn until_alone(stage: &Stage, sessions: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
     until(async || number(&stage.db.url, sql).await <= sessions).await;
@@ -142,7 +145,7 @@ async fn every_acknowledged_write_of_a_killed_process_has_its_entry() {
     until_alone(&stage, 0).await;
     let (mut writes, mut unacknowledged, mut open) = (0, 0, 0);
     for kill in 0..kills {
-        let process = Process::start(&stage, kill * 1_000_000);
+        let process = Process::start(&stage, WRITER, kill * 1_000_000);
         tokio::time::sleep(Duration::from_micros(rand::random_range(0..150_000))).await;
         let acknowledged = process.kill();
         until_alone(&stage, 0).await;
@@ -272,7 +275,7 @@ async fn round(rng: &mut StdRng) {
     let started = Instant::now();
     let (mut kills, mut killed_writes, mut rotations) = (0, 0, 0);
     while kills < 2 || started.elapsed() < Duration::from_secs(2) {
-        let process = Process::start(&stage, kills * 1_000_000);
+        let process = Process::start(&stage, WRITER, kills * 1_000_000);
         if kills == 0 {
             let rotation = vaults[0].rotate(&RotateOptions::new().new_key(), |_| {}).await.unwrap();
             rotations += u32::from(rotation.complete);

@@ -1,16 +1,22 @@
 //! Changes of the local file have entries too. They wait in the file, and a synchronisation sends them.
+//!
+//! `LEDGER_KILLS=200 scripts/test --test ledger local::every_acknowledged -- --nocapture` runs a longer campaign.
 
+use std::env;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use retell_vault::Vault;
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use crate::Stage;
-use crate::support::faults::{QUICK, local, number, sqlite, unplugged};
+use crate::campaign::{Process, until_alone};
+use crate::support::faults::{DEAD_URL, QUICK, connect, local, number, sqlite, unplugged};
 use crate::support::role::Role;
 use crate::support::vaults::*;
+use crate::{Stage, variable};
 
 const HOST: usize = 1;
 
@@ -217,4 +223,71 @@ async fn without_a_ledger_nothing_waits_for_it() {
     stored_offline(&stage, &["ann"]).await;
     let vault = unplugged(&stage.hosts, HOST).await;
     assert_eq!(local(&vault).await.unsent_entries, 0);
+}
+
+/// Not a test: the process that is killed. It stores while its database is away, then sends what waits, and again.
+#[tokio::test]
+async fn writer() {
+    let Ok(setup) = env::var("RETELL_VAULT_TEST_WRITER") else { return };
+    let [folder, url, first] = *setup.split('|').collect::<Vec<_>>() else { panic!("{setup}") };
+    let folder = Path::new(folder);
+    let open = async |url: &str| {
+        let builder = Vault::builder(open_keyring(folder.join("keyring.json"))).postgres(url).timeouts(QUICK);
+        builder.local_file(folder.join("killed.db")).build().await.unwrap()
+    };
+    let (away, there) = (open(DEAD_URL).await, open(url).await);
+    let first: u64 = first.parse().unwrap();
+    for number in first.. {
+        let user = format!("user-{}", number % 3);
+        let stored = away.store(&owner(&user), &full_config(number)).await.unwrap();
+        println!("acknowledged store {user} {}", stored.version);
+        if number % 4 == 3 {
+            let report = there.sync().await.unwrap();
+            assert!(report.stopped.is_none() && report.blocked.is_empty(), "{report:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_change_of_a_killed_process_has_one_entry() {
+    let kills: u64 = variable("LEDGER_KILLS").unwrap_or(5);
+    let stage = Stage::begun().await;
+    stage.vault.close().await;
+    let mut acknowledged = Vec::new();
+    for kill in 0..kills {
+        let process = Process::start(&stage, "local::writer", kill * 1_000_000);
+        tokio::time::sleep(Duration::from_micros(rand::random_range(0..300_000))).await;
+        acknowledged.extend(process.kill());
+        until_alone(&stage, 0).await;
+    }
+    let keyring = stage.hosts.local_file(0);
+    let file = keyring.parent().unwrap().join("killed.db");
+    let vault = Vault::builder(stage.hosts.keyring()).postgres(&stage.db.url).local_file(file);
+    let vault = vault.build().await.unwrap();
+    let report = vault.sync().await.unwrap();
+    assert!(report.stopped.is_none() && report.blocked.is_empty(), "{report:?}");
+    let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
+    assert!(found.is_unbroken() && found.waiting.is_empty(), "{found:?}");
+    assert_eq!(local(&vault).await.unsent_entries, 0);
+    let sql = "SELECT usr, detail::jsonb ->> 'version' FROM retell_vault.ledger WHERE outcome = 'waits'";
+    let mut entries: Vec<(String, String)> =
+        sqlx::query_as(sql).fetch_all(&mut connect(&stage.db.url).await).await.unwrap();
+    let all = entries.len();
+    entries.sort();
+    entries.dedup();
+    assert_eq!(entries.len(), all, "no change has two entries");
+    for (_, user, version) in &acknowledged {
+        let change = (user.clone(), version.clone());
+        assert!(entries.binary_search(&change).is_ok(), "{user} {version} was acknowledged");
+    }
+    // what landed had waited before
+    let landed = "SELECT count(*) FROM retell_vault.ledger AS l WHERE op = 'sync' AND after IS NOT NULL AND NOT EXISTS
+        (SELECT FROM retell_vault.ledger AS w WHERE w.outcome = 'waits' AND w.usr = l.usr AND w.detail::jsonb ->> 'version' = l.after)";
+    assert_eq!(number(&stage.db.url, landed).await, 0);
+    println!(
+        "{kills} kills, {} acknowledged changes, {all} entries, {} of the ledger",
+        acknowledged.len(),
+        found.entries
+    );
+    assert!(acknowledged.len() as u64 >= kills, "the processes were at work");
 }
