@@ -169,9 +169,11 @@ fn local_rows(local: &LocalStatus, pending: &str) -> Vec<[String; 2]> {
         ("losers", local.losers),
         ("replaced", local.replaced),
         ("dead letters", local.dead_letters),
-        ("entries for the ledger", local.unsent_entries),
     ];
     rows.extend(counts.map(|(name, count)| [name.to_owned(), count.to_string()]));
+    if local.unsent_entries > 0 {
+        rows.push(["entries for the ledger".to_owned(), local.unsent_entries.to_string()]);
+    }
     rows.extend(local.set_aside.iter().map(|path| ["set aside".to_owned(), path.display().to_string()]));
     rows
 }
