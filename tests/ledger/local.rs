@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use retell_vault::Vault;
-use retell_vault::ledger::{LedgerCopies, LedgerVerification};
+use retell_vault::ledger::{IfNotNoted, LedgerCopies, LedgerVerification, Reads};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
@@ -223,6 +223,36 @@ async fn without_a_ledger_nothing_waits_for_it() {
     stored_offline(&stage, &["ann"]).await;
     let vault = unplugged(&stage.hosts, HOST).await;
     assert_eq!(local(&vault).await.unsent_entries, 0);
+}
+
+/// Sessions from before a failover: new ones may write. No store comes by that would find it out.
+#[tokio::test]
+async fn entries_find_their_way_after_a_failover() {
+    let stage = Stage::begun().await;
+    stored_offline(&stage, &["ann"]).await;
+    let forgetful = unplugged(&stage.hosts, HOST).await;
+    // only entries wait
+    forgetful.forget(&owner("ann")).await.unwrap();
+    forgetful.close().await;
+    let ben = stage.store("ben").await;
+    let set = |change: &str| {
+        format!(
+            "BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {change}', current_database()); END $$; COMMIT"
+        )
+    };
+    stage.db.exec(&set("SET default_transaction_read_only = on")).await;
+    let vault = online(&stage).await;
+    let report = vault.sync().await.unwrap();
+    assert!(report.stopped.unwrap().to_string().contains("read-only"));
+    assert_eq!(local(&vault).await.unsent_entries, 2);
+    let reader = stage.hosts.host(2, &stage.db.url).ledger_reads(Reads::Before(IfNotNoted::Refuse));
+    let reader = reader.build().await.unwrap();
+    reader.load(&ben).await.unwrap_err();
+
+    stage.db.exec(&set("RESET ALL")).await;
+    assert!(vault.sync().await.unwrap().stopped.is_none());
+    assert_eq!(local(&vault).await.unsent_entries, 0);
+    reader.load(&ben).await.unwrap();
 }
 
 /// Not a test: the process that is killed. It stores while its database is away, then sends what waits, and again.
