@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::Stage;
 use crate::support::vaults::*;
 
-async fn export(vault: &Vault, options: LedgerExportOptions) -> (Vec<String>, LedgerExported) {
+pub(crate) async fn export(vault: &Vault, options: LedgerExportOptions) -> (Vec<String>, LedgerExported) {
     let mut lines = Vec::new();
     let add = |line: &str| {
         lines.push(line.to_owned());
@@ -92,9 +92,9 @@ fn the_program_is_short_and_needs_nothing_but_node() {
 
 /// What the program said of an export, and its exit code.
 #[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
     err: String,
 }
 
@@ -158,7 +158,7 @@ impl Exported {
     }
 }
 
-fn run(args: &[&str], input: &str) -> Said {
+pub(crate) fn run(args: &[&str], input: &str) -> Said {
     let mut node = Command::new("node");
     node.arg(PROGRAM).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = node.spawn().expect("these tests need node, which scripts/test installs");

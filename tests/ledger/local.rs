@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use retell_vault::Vault;
-use retell_vault::ledger::{IfNotNoted, LedgerCopies, LedgerVerification, Reads};
+use retell_vault::ledger::{IfNotNoted, LedgerCopies, LedgerExportOptions, LedgerVerification, Reads};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::campaign::{Process, until_alone};
+use crate::export::{export, run};
 use crate::support::faults::{DEAD_URL, QUICK, connect, local, number, sqlite, unplugged};
 use crate::support::role::Role;
 use crate::support::vaults::*;
@@ -97,6 +98,9 @@ async fn every_change_in_an_outage_has_an_entry_with_its_actor_and_its_end() {
     vault.close().await;
     let found = stage.verify().await;
     assert!(found.is_unbroken() && found.open.is_empty(), "{found:?}");
+    let (lines, _) = export(&stage.vault, LedgerExportOptions::new()).await;
+    let said = run(&[], &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    assert!(said.code == 0 && !said.out.contains("open"), "{}", said.out);
     // with the copies that the host keeps of them
     let found = synchronised(&stage).await;
     assert!(found.is_unbroken() && found.anchors >= 2, "{found:?}");
