@@ -66,7 +66,7 @@ async fn write_for_ever(vault: Vault, task: u64, first: u64) {
             _ => ("store", vault.store(&owner, &full_config(number)).await),
         };
         match written {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
             written => println!("acknowledged {operation} {user} {}", written.unwrap().version),
         }
         // it is killed with reads that wait
