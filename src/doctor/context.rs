@@ -1,6 +1,6 @@
 //! The state that the examinations share.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
@@ -26,7 +26,7 @@ const LEAST: Duration = Duration::from_millis(30);
 
 /// The state that the examinations of this host share: keyring and local file.
 pub(crate) struct HostContext<'a> {
-    pub(crate) core: &'a Core,
+    pub(crate) core: &'a Arc<Core>,
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
@@ -34,7 +34,7 @@ pub(crate) struct HostContext<'a> {
 
 impl<'a> HostContext<'a> {
     pub(super) fn new(
-        core: &'a Core,
+        core: &'a Arc<Core>,
         options: &'a DoctorOptions,
         tell: &'a (dyn Fn(&DoctorProgress) + Sync),
     ) -> Self {
@@ -60,7 +60,7 @@ impl<'a> HostContext<'a> {
 /// The state that the examinations of a table share.
 pub(crate) struct TableContext<'a> {
     pub(crate) host: &'a HostContext<'a>,
-    pub(crate) core: &'a Core,
+    pub(crate) core: &'a Arc<Core>,
     pub(crate) postgres: &'a Postgres,
     pub(crate) layout: &'a Layout,
     pub(crate) table: &'a Table,

@@ -39,7 +39,7 @@ mod server;
 mod vault_schema;
 
 use std::cmp::Reverse;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join3;
 
@@ -57,7 +57,7 @@ pub use crate::doctor::options::{DoctorOptions, DoctorProgress};
 
 /// Examines everything. A part that cannot be examined becomes a finding.
 pub(crate) async fn examine(
-    core: &Core,
+    core: &Arc<Core>,
     options: &DoctorOptions,
     listener: &mut (dyn FnMut(&DoctorProgress) + Send),
 ) -> Result<Diagnosis> {

@@ -1,5 +1,7 @@
 //! Accepts what a verification found: afterwards it is no alarm any more.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::chain::acceptance::Acceptance;
@@ -38,7 +40,7 @@ pub struct LedgerAccepted {
     pub left: Vec<Owner>,
 }
 
-pub(crate) async fn accept_ledger(core: &Core, copies: &LedgerCopies) -> Result<LedgerAccepted> {
+pub(crate) async fn accept_ledger(core: &Arc<Core>, copies: &LedgerCopies) -> Result<LedgerAccepted> {
     if acting_now().is_none_or(|actor| actor.reason().is_none()) {
         return Err(Error::new(ErrorKind::InvalidInput, "the ledger is accepted without a reason")
             .with_hint(

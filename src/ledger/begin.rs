@@ -1,6 +1,7 @@
 //! Begins the ledger: adds its key to the keyring, then an entry for every record that is there.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chain::entry::{Event, operation};
@@ -39,7 +40,7 @@ pub struct LedgerBegun {
     pub hosts_behind: Vec<String>,
 }
 
-pub(crate) async fn begin_ledger(core: &Core) -> Result<LedgerBegun> {
+pub(crate) async fn begin_ledger(core: &Arc<Core>) -> Result<LedgerBegun> {
     let Some(postgres) = &core.postgres else { return begun(core).map(|_| LedgerBegun::default()) };
     // the table comes first: once there is a key, nothing is written without an entry
     check_ledger(core, postgres).await.map_err(|fault| fault.error)?;
@@ -62,7 +63,7 @@ pub(crate) async fn begin_ledger(core: &Core) -> Result<LedgerBegun> {
 }
 
 /// One pass over all owners. Returns how many entries were added, and how many owners changed meanwhile.
-async fn pass(core: &Core, result: &mut LedgerBegun) -> Result<(u64, u64), DatabaseError> {
+async fn pass(core: &Arc<Core>, result: &mut LedgerBegun) -> Result<(u64, u64), DatabaseError> {
     let (postgres, place) = begun(core)?;
     require_ledger(core, postgres).await?;
     let plan = postgres.refresh().await?;

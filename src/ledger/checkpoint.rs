@@ -1,5 +1,7 @@
 //! Checkpoints of the ledger: verified, then signed.
 
+use std::sync::Arc;
+
 use crate::chain::checkpoint::Checkpoint;
 use crate::chain::numbers::KnownHead;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +34,7 @@ impl LedgerCheckpoint {
 }
 
 pub(crate) async fn checkpoint_ledger(
-    core: &Core,
+    core: &Arc<Core>,
     copies: &LedgerCopies,
     key: &LedgerSigningKey,
 ) -> Result<LedgerCheckpoint> {

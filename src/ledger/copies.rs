@@ -14,8 +14,7 @@ use crate::chain::numbers::KnownHead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::subkeys::Subkeys;
 use crate::ledger::note::signed_text;
-use crate::ledger::owners::owner_of;
-use crate::postgres::walk::ledger::in_order;
+use crate::ledger::owners::order_of;
 use crate::store::core::Core;
 
 /// Copies that [`Vault::verify_ledger`](crate::Vault::verify_ledger) compares the ledger with. It adds those of the vault's own
@@ -117,17 +116,16 @@ impl LedgerCopies {
     }
 
     /// The entries that name a state of an owner in this place, in the order of the owners, the newest state first.
-    pub(super) fn states(&self, place: &str) -> VecDeque<StoredEntry> {
-        let is_state = |stored: &&StoredEntry| {
+    pub(super) fn into_states(mut self, place: &str) -> VecDeque<StoredEntry> {
+        self.entries.retain(|stored| {
             let event = &stored.entry.event;
             event.place.as_deref() == Some(place) && event.after.is_some()
-        };
-        let mut states: Vec<StoredEntry> = self.entries.iter().filter(is_state).cloned().collect();
-        states.sort_by(|one, other| {
-            let owners = in_order(&owner_of(one), &owner_of(other));
+        });
+        self.entries.sort_by(|one, other| {
+            let owners = order_of(one).cmp(&order_of(other));
             owners.then_with(|| other.entry.event.after.cmp(&one.entry.event.after))
         });
-        states.into()
+        self.entries.into()
     }
 }
 

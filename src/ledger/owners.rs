@@ -4,19 +4,21 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use uuid::Uuid;
 
 use crate::chain::entry::{StoredEntry, digest};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
+use crate::error::{Error, ErrorKind};
 use crate::keyring::keys::RootKeys;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::answer::{OwnerText, parse_owner};
 use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::Plan;
-use crate::postgres::walk::ledger::{LedgerReading, OwnersRow, in_order};
+use crate::postgres::walk::ledger::{LedgerReading, OwnerOrder, OwnersRow, PAGE, in_order};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
-use crate::record::record::Head;
+use crate::record::record::{Head, Record};
 use crate::store::core::Core;
 
 /// One owner of the ledger or of the table.
@@ -34,11 +36,18 @@ pub(crate) struct HeldRecord {
     pub(crate) contents: Contents,
 }
 
-/// Both results, owner by owner.
-pub(crate) struct Owners<'a> {
-    core: &'a Core,
-    plan: &'a Plan,
-    keys: Arc<RootKeys>,
+/// An owner with what the ledger and the table have about it.
+struct UncomparedOwner {
+    owner: Owner,
+    known: Option<StoredEntry>,
+    rows: Vec<OwnersRow>,
+    /// Whether the removal of a row was noted.
+    was_noted: bool,
+}
+
+/// Both results, owner by owner. While one batch of owners is compared, the next one is read.
+pub(crate) struct Owners {
+    comparison: OwnerComparison,
     /// The states that copies outside of the database name.
     copies: VecDeque<StoredEntry>,
     /// Writers whose entries do not count.
@@ -50,16 +59,17 @@ pub(crate) struct Owners<'a> {
     states_ended: bool,
     rows_ended: bool,
     removals_ended: bool,
+    /// The batch that is compared next.
+    found: Vec<UncomparedOwner>,
+    compared: VecDeque<ComparedOwner>,
 }
 
-impl<'a> Owners<'a> {
+impl Owners {
     /// `copies` are in the order of the owners.
-    pub(crate) fn new(core: &'a Core, plan: &'a Plan, copies: VecDeque<StoredEntry>) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, plan: &Arc<Plan>, copies: VecDeque<StoredEntry>) -> Self {
         let keys = core.keyring.current();
         Self {
-            core,
-            plan,
-            keys,
+            comparison: OwnerComparison { core: core.clone(), plan: plan.clone(), keys },
             copies,
             left_out: BTreeSet::new(),
             states: VecDeque::new(),
@@ -68,6 +78,8 @@ impl<'a> Owners<'a> {
             states_ended: false,
             rows_ended: false,
             removals_ended: false,
+            found: Vec::new(),
+            compared: VecDeque::new(),
         }
     }
 
@@ -81,77 +93,76 @@ impl<'a> Owners<'a> {
         &mut self,
         reading: &mut LedgerReading<'_>,
     ) -> Result<Option<ComparedOwner>, DatabaseError> {
-        loop {
-            let state = self.state(reading).await?;
-            let row = self.row(reading).await?;
-            let copy = self.copies.front().map(owner_of);
-            let Some(next) = [state, row, copy].into_iter().flatten().min_by(in_order) else {
-                return Ok(None);
-            };
+        if self.compared.is_empty() {
+            self.compare(reading).await?;
+        }
+        Ok(self.compared.pop_front())
+    }
+
+    /// Compares the batch that was read, and reads the next one meanwhile. A batch is empty only at the end.
+    async fn compare(&mut self, reading: &mut LedgerReading<'_>) -> Result<(), DatabaseError> {
+        if self.found.is_empty() {
+            self.found = self.batch(reading).await?;
+        }
+        let (found, comparison) = (std::mem::take(&mut self.found), self.comparison.clone());
+        if found.is_empty() {
+            return Ok(());
+        }
+        let compare = move || found.into_iter().map(|owner| comparison.of(owner)).collect::<Result<_, _>>();
+        let (compared, next) = join(tokio::task::spawn_blocking(compare), self.batch(reading)).await;
+        (self.compared, self.found) = (compared.map_err(|_| shutting_down())??, next?);
+        Ok(())
+    }
+
+    /// The next owners, with about as many rows as a page has, so that memory does not grow with the table. Empty at the end.
+    async fn batch(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+    ) -> Result<Vec<UncomparedOwner>, DatabaseError> {
+        let (mut batch, mut size) = (Vec::new(), 0);
+        while size < PAGE {
+            let Some(next) = self.next_owner(reading).await? else { break };
             let known = newer(self.known(reading, &next).await?, self.copied(&next));
             let rows = self.held(reading, &next).await?;
             let was_noted = self.was_removed(reading, &next).await?;
             // the id as the row has it, so that the row is found again
             let stored = rows.first().map_or(next, |row| row.stored.clone());
             if let Some(owner) = parse_owner(stored) {
-                let mut compared = self.compare(owner, known.as_ref(), &rows);
-                if was_noted && compared.difference == Some(Difference::Vanished) {
-                    compared.difference = Some(Difference::Removed);
-                }
-                return Ok(Some(compared));
+                size += 1.max(rows.len());
+                batch.push(UncomparedOwner { owner, known, rows, was_noted });
             }
         }
+        Ok(batch)
     }
 
-    fn compare(&self, owner: Owner, known: Option<&StoredEntry>, rows: &[OwnersRow]) -> ComparedOwner {
-        let counts = rows.iter().any(|row| row.counts);
-        let held = self.newest(&owner, rows);
-        let keyed = known.and_then(|entry| Some((entry, entry.key(&self.keys.subkeys)?)));
-        let known = keyed.and_then(|(entry, key)| KnownState::of(key, &owner, entry));
-        let state = held.as_ref().map(|held| match held {
-            None => HeldState::Unreadable,
-            Some(HeldRecord { head, contents }) => HeldState::Record {
-                version: head.version,
-                // under the key of the entry that it is compared with
-                digest: keyed
-                    .map(|(_, key)| digest(key, &owner, head.version, contents).to_vec())
-                    .unwrap_or_default(),
-            },
-        });
-        let difference = difference(known.as_ref(), state.as_ref(), counts);
-        ComparedOwner { owner, difference, known, held: held.flatten() }
+    /// The first owner of all results.
+    async fn next_owner(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+    ) -> Result<Option<OwnerText>, DatabaseError> {
+        self.read_states(reading).await?;
+        self.read_rows(reading).await?;
+        let state = self.states.front().map(order_of);
+        let row = self.rows.front().map(|row| in_order(&row.owner));
+        let copy = self.copies.front().map(order_of);
+        let next = [state, row, copy].into_iter().flatten().min();
+        Ok(next.map(|(user, _, tenant)| (tenant.map(str::to_owned), user.to_owned())))
     }
 
-    /// The newest record of the rows. `Some(None)`: nothing opens.
-    fn newest(&self, owner: &Owner, rows: &[OwnersRow]) -> Option<Option<HeldRecord>> {
-        let now = rows.first()?.now;
-        let texts: Vec<_> = rows.iter().map(|row| row.row.clone()).collect();
-        let found = FoundRecords::of(&texts, &self.plan.placement.slots, now);
-        let Some(newest) = found.records.first() else {
-            return (!found.unrecognised.is_empty() || !found.parts.is_empty()).then_some(None);
-        };
-        Some(newest.record.as_ref().ok().and_then(|record| {
-            // every token, because the digest is only that of the record token
-            let contents = self.core.verify(record, owner).ok()?;
-            Some(HeldRecord { head: record.head(), contents })
-        }))
-    }
-
-    /// The owner of the next state.
-    async fn state(&mut self, reading: &mut LedgerReading<'_>) -> Result<Option<OwnerText>, DatabaseError> {
+    async fn read_states(&mut self, reading: &mut LedgerReading<'_>) -> Result<(), DatabaseError> {
         if self.states.is_empty() && !self.states_ended {
-            self.states.extend(reading.states().await?);
+            self.states = reading.states().await?.into();
             self.states_ended = self.states.is_empty();
         }
-        Ok(self.states.front().map(owner_of))
+        Ok(())
     }
 
-    async fn row(&mut self, reading: &mut LedgerReading<'_>) -> Result<Option<OwnerText>, DatabaseError> {
+    async fn read_rows(&mut self, reading: &mut LedgerReading<'_>) -> Result<(), DatabaseError> {
         if self.rows.is_empty() && !self.rows_ended {
-            self.rows.extend(reading.rows(self.plan).await?);
+            self.rows = reading.rows().await?.into();
             self.rows_ended = self.rows.is_empty();
         }
-        Ok(self.rows.front().map(|row| row.owner.clone()))
+        Ok(())
     }
 
     /// Whether the removal of a row of this owner was noted. Passes over every owner before it.
@@ -162,10 +173,10 @@ impl<'a> Owners<'a> {
     ) -> Result<bool, DatabaseError> {
         loop {
             if self.removals.is_empty() && !self.removals_ended {
-                self.removals.extend(reading.removals().await?);
+                self.removals = reading.removals().await?.into();
                 self.removals_ended = self.removals.is_empty();
             }
-            match self.removals.front().map(|removed| in_order(removed, owner)) {
+            match self.removals.front().map(|removed| in_order(removed).cmp(&in_order(owner))) {
                 Some(Ordering::Less) => drop(self.removals.pop_front()),
                 found => return Ok(found == Some(Ordering::Equal)),
             }
@@ -179,22 +190,23 @@ impl<'a> Owners<'a> {
         owner: &OwnerText,
     ) -> Result<Option<StoredEntry>, DatabaseError> {
         let mut known = None;
-        while self.state(reading).await?.is_some_and(|next| next == *owner) {
-            let Some(stored) = self.states.pop_front() else { break };
+        loop {
+            self.read_states(reading).await?;
+            let is_of_owner = |stored: &mut StoredEntry| order_of(stored) == in_order(owner);
+            let Some(stored) = self.states.pop_front_if(is_of_owner) else { return Ok(known) };
             // anybody who may add entries could claim a later state
-            let is_ours = || stored.is_authentic(&self.keys.subkeys);
+            let is_ours = || stored.is_authentic(&self.comparison.keys.subkeys);
             if known.is_none() && !self.left_out.contains(&stored.entry.writer) && is_ours() {
                 known = Some(stored);
             }
         }
-        Ok(known)
     }
 
     /// The newest state of an owner that a copy names. Passes over all of this owner.
     fn copied(&mut self, owner: &OwnerText) -> Option<StoredEntry> {
-        let is_of_owner = |stored: &StoredEntry| owner_of(stored) == *owner;
-        let newest = self.copies.pop_front_if(|stored| is_of_owner(stored));
-        while self.copies.pop_front_if(|stored| is_of_owner(stored)).is_some() {}
+        let is_of_owner = |stored: &mut StoredEntry| order_of(stored) == in_order(owner);
+        let newest = self.copies.pop_front_if(is_of_owner);
+        while self.copies.pop_front_if(is_of_owner).is_some() {}
         newest
     }
 
@@ -205,20 +217,83 @@ impl<'a> Owners<'a> {
         owner: &OwnerText,
     ) -> Result<Vec<OwnersRow>, DatabaseError> {
         let mut rows = Vec::new();
-        while self.row(reading).await?.is_some_and(|next| next == *owner) {
-            rows.extend(self.rows.pop_front());
+        loop {
+            self.read_rows(reading).await?;
+            let is_of_owner = |row: &mut OwnersRow| in_order(&row.owner) == in_order(owner);
+            let Some(row) = self.rows.pop_front_if(is_of_owner) else { return Ok(rows) };
+            rows.push(row);
         }
-        Ok(rows)
     }
 }
 
-/// The one that names the newer version.
-fn newer(one: Option<StoredEntry>, other: Option<StoredEntry>) -> Option<StoredEntry> {
-    let after = |stored: &Option<StoredEntry>| stored.as_ref().and_then(|it| it.entry.event.after.clone());
-    if after(&other) > after(&one) { other } else { one }
+/// What compares owners.
+#[derive(Clone)]
+struct OwnerComparison {
+    core: Arc<Core>,
+    plan: Arc<Plan>,
+    keys: Arc<RootKeys>,
 }
 
-pub(super) fn owner_of(stored: &StoredEntry) -> OwnerText {
-    let event = &stored.entry.event;
-    (event.tenant.clone(), event.user.clone().unwrap_or_default())
+impl OwnerComparison {
+    fn of(&self, found: UncomparedOwner) -> Result<ComparedOwner, DatabaseError> {
+        let UncomparedOwner { owner, known, rows, was_noted } = found;
+        let counts = rows.iter().any(|row| row.counts);
+        let held = self.newest(&owner, &rows)?;
+        let keyed = known.as_ref().and_then(|entry| Some((entry, entry.key(&self.keys.subkeys)?)));
+        let known = keyed.and_then(|(entry, key)| KnownState::of(key, &owner, entry));
+        let state = held.as_ref().map(|held| match held {
+            None => HeldState::Unreadable,
+            Some(HeldRecord { head, contents }) => HeldState::Record {
+                version: head.version,
+                // under the key of the entry that it is compared with
+                digest: keyed
+                    .map(|(_, key)| digest(key, &owner, head.version, contents).to_vec())
+                    .unwrap_or_default(),
+            },
+        });
+        let difference = match difference(known.as_ref(), state.as_ref(), counts) {
+            Some(Difference::Vanished) if was_noted => Some(Difference::Removed),
+            difference => difference,
+        };
+        Ok(ComparedOwner { owner, difference, known, held: held.flatten() })
+    }
+
+    /// The newest record of the rows. `Some(None)`: nothing opens.
+    fn newest(&self, owner: &Owner, rows: &[OwnersRow]) -> Result<Option<Option<HeldRecord>>, DatabaseError> {
+        let answers: Vec<_> = rows.iter().map(|row| row.answer(&self.plan.placement)).collect();
+        let Some(first) = answers.first() else { return Ok(None) };
+        if let [row] = answers.as_slice()
+            && let Some(record) = row.only_record()?
+        {
+            return Ok(Some(self.held(&record, owner)));
+        }
+        let texts = answers.iter().map(|row| row.read()).collect::<Result<Vec<_>, _>>()?;
+        let found = FoundRecords::of(&texts, &self.plan.placement.slots, first.now()?);
+        let Some(newest) = found.records.first() else {
+            return Ok((!found.unrecognised.is_empty() || !found.parts.is_empty()).then_some(None));
+        };
+        Ok(Some(newest.record.as_ref().ok().and_then(|record| self.held(record, owner))))
+    }
+
+    /// Opens every token, because the digest is only that of the record token.
+    fn held(&self, record: &Record, owner: &Owner) -> Option<HeldRecord> {
+        let contents = self.core.verify(record, owner).ok()?;
+        Some(HeldRecord { head: record.head(), contents })
+    }
+}
+
+/// The one that names the newer version. Of the same version it is the first.
+fn newer(one: Option<StoredEntry>, other: Option<StoredEntry>) -> Option<StoredEntry> {
+    let both = [other, one].into_iter().flatten();
+    both.max_by(|one, other| one.entry.event.after.cmp(&other.entry.event.after))
+}
+
+/// The owner of an entry.
+pub(super) fn order_of(stored: &StoredEntry) -> OwnerOrder<'_> {
+    let (tenant, user) = (&stored.entry.event.tenant, &stored.entry.event.user);
+    (user.as_deref().unwrap_or_default(), tenant.is_none(), tenant.as_deref())
+}
+
+pub(super) fn shutting_down() -> Error {
+    Error::new(ErrorKind::Busy, "the program is shutting down")
 }

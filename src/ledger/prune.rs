@@ -1,6 +1,7 @@
 //! Removes the entries of writers that ended long ago, below a signed checkpoint.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -38,7 +39,7 @@ pub struct LedgerPruned {
 
 /// Every step can be repeated: what a call that was killed has left is found again.
 pub(crate) async fn prune_ledger(
-    core: &Core,
+    core: &Arc<Core>,
     copies: &LedgerCopies,
     before: SystemTime,
 ) -> Result<LedgerPruned> {
@@ -80,7 +81,7 @@ pub(crate) async fn prune_ledger(
 }
 
 /// Adds an entry for every owner whose record only entries of these writers name.
-async fn note_owners(core: &Core, writers: &BTreeSet<Uuid>) -> Result<u64> {
+async fn note_owners(core: &Arc<Core>, writers: &BTreeSet<Uuid>) -> Result<u64> {
     let mut noted = 0;
     for _ in 0..PASSES {
         let (done, missed) = pass(core, writers).await.map_err(|fault| fault.error)?;
@@ -93,7 +94,7 @@ async fn note_owners(core: &Core, writers: &BTreeSet<Uuid>) -> Result<u64> {
 }
 
 /// Returns how many entries were added, and how many owners changed meanwhile.
-async fn pass(core: &Core, writers: &BTreeSet<Uuid>) -> Result<(u64, u64), DatabaseError> {
+async fn pass(core: &Arc<Core>, writers: &BTreeSet<Uuid>) -> Result<(u64, u64), DatabaseError> {
     let (postgres, place) = begun(core)?;
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;

@@ -1,5 +1,9 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
+use std::sync::Arc;
+
+use futures_util::future::join;
+
 use crate::chain::acceptance::Acceptance;
 use crate::chain::chain_check::ChainCheck;
 use crate::chain::entry::operation;
@@ -8,7 +12,7 @@ use crate::chain::owner_check::Difference;
 use crate::error::Result;
 use crate::keyring::subkeys::Subkeys;
 use crate::ledger::copies::LedgerCopies;
-use crate::ledger::owners::Owners;
+use crate::ledger::owners::{Owners, shutting_down};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::vault_schema::objects::check_tables;
 use crate::postgres::walk::ledger::LedgerReading;
@@ -121,27 +125,27 @@ impl LedgerVerification {
 }
 
 /// Verifies everything in one snapshot, so writers go on.
-pub(crate) async fn verify_ledger(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerification> {
+pub(crate) async fn verify_ledger(core: &Arc<Core>, copies: &LedgerCopies) -> Result<LedgerVerification> {
     verify_with_heads(core, copies).await.map(|(found, _)| found)
 }
 
 /// Also returns the head of each writer. What this process knows is taken before the snapshot, which therefore has all of
 /// it.
 pub(super) async fn verify_with_heads(
-    core: &Core,
+    core: &Arc<Core>,
     copies: &LedgerCopies,
 ) -> Result<(LedgerVerification, Vec<KnownHead>)> {
     verify_now(core, copies.with_own(core).await?).await.map_err(|fault| fault.error)
 }
 
 /// Without any copy: what somebody finds who has the database alone.
-pub(super) async fn verify_alone(core: &Core) -> Result<LedgerVerification> {
+pub(super) async fn verify_alone(core: &Arc<Core>) -> Result<LedgerVerification> {
     let alone = verify_now(core, LedgerCopies::new()).await;
     alone.map(|(found, _)| found).map_err(|fault| fault.error)
 }
 
 async fn verify_now(
-    core: &Core,
+    core: &Arc<Core>,
     copies: LedgerCopies,
 ) -> Result<(LedgerVerification, Vec<KnownHead>), DatabaseError> {
     let (postgres, place) = begun(core)?;
@@ -156,17 +160,18 @@ async fn verify_now(
     let (numbers, ranges, pruned) = (copies.numbers(), accepted.count(), removed.count());
     accepted.extend(removed);
     let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);
-    loop {
-        let page = reading.entries().await?;
-        if page.is_empty() {
-            break;
-        }
-        page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
-        tokio::task::yield_now().await;
+    let mut page = reading.entries().await?;
+    while !page.is_empty() {
+        let checked = tokio::task::spawn_blocking(move || {
+            page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
+            chain
+        });
+        let (checked, next) = join(checked, reading.entries()).await;
+        (chain, page) = (checked.map_err(|_| shutting_down())?, next?);
     }
     let mut result =
         LedgerVerification { waiting, accepted: ranges, pruned, ..LedgerVerification::default() };
-    let mut owners = Owners::new(core, &plan, copies.states(&place));
+    let mut owners = Owners::new(core, &plan, copies.into_states(&place));
     while let Some(compared) = owners.next(&mut reading).await? {
         result.owners += 1;
         if let Some(difference) = compared.difference {

@@ -375,3 +375,18 @@ async fn a_filter_that_is_too_long_for_an_entry_is_refused_before_anything_begin
     assert!(refused.to_string().contains("filter of the layout") && !stage.hosts.keyring().has_ledger());
     stage.store("ann").await;
 }
+
+/// Their ids are longer than the vault accepts, and there are more of them than are read at once.
+#[tokio::test]
+async fn owners_after_many_that_are_passed_over_are_compared() {
+    let stage = Stage::begun().await;
+    stage.store("ann").await;
+    stage.store("zoe").await;
+    let strangers = "INSERT INTO user_profiles (user_id, encrypted_retell_api_key)
+        SELECT repeat('b', 256) || n, encrypted_retell_api_key FROM user_profiles, generate_series(1, 4500) AS n
+        WHERE user_id = 'ann'";
+    stage.db.exec(strangers).await;
+    let found = stage.verify().await;
+    assert!(found.is_unbroken(), "{found:?}");
+    assert_eq!(found.owners, 2, "{found:?}");
+}

@@ -1,12 +1,11 @@
 //! Reads the ledger and the records of the table side by side, in one snapshot and in order, so that no list of owners is in
 //! memory.
 
-use std::cmp::Ordering;
-
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::chain::entry::{SealedEntry, StoredEntry, operation};
 use crate::error::{Error, ErrorKind};
+use crate::layout::placement::Placement;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -16,7 +15,6 @@ use crate::postgres::connection::transaction::setting;
 use crate::postgres::sql::names::{literal, quote};
 use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind::owners;
-use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
@@ -25,10 +23,9 @@ use crate::postgres::vault_schema::objects::{SCHEMA, column};
 use crate::postgres::vault_schema::removed::REMOVED;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
-use crate::record::version::Millis;
 
 /// How many rows are read at once.
-pub(super) const PAGE: usize = 2000;
+pub(crate) const PAGE: usize = 2000;
 
 /// A UUID has one form, in lower case, as in entries.
 const IS_UUID: &str = "'^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'";
@@ -39,11 +36,16 @@ pub(crate) struct OwnersRow {
     pub(crate) owner: OwnerText,
     /// The owner as the row has it.
     pub(crate) stored: OwnerText,
-    pub(crate) row: Row,
-    /// The database's clock.
-    pub(crate) now: Millis,
     /// Whether the filter of the layout lets it count.
     pub(crate) counts: bool,
+    row: PgRow,
+}
+
+impl OwnersRow {
+    /// The columns of the layout.
+    pub(crate) fn answer<'a>(&'a self, placement: &'a Placement) -> Answer<'a> {
+        Answer { row: &self.row, first: 5, placement }
+    }
 }
 
 /// The results that are read side by side.
@@ -249,13 +251,12 @@ impl LedgerReading<'_> {
     }
 
     /// The next rows with text in a slot, by owner.
-    pub(crate) async fn rows(&mut self, plan: &Plan) -> Result<Vec<OwnersRow>, DatabaseError> {
-        let read = |row: &PgRow| {
-            let answer = Answer { row, first: 5, placement: &plan.placement };
-            let (owner, stored) = (owner_of(row, 0)?, owner_of(row, 2)?);
-            Ok(OwnersRow { owner, stored, row: answer.read()?, now: answer.now()?, counts: column(row, 4)? })
+    pub(crate) async fn rows(&mut self) -> Result<Vec<OwnersRow>, DatabaseError> {
+        let read = |row: PgRow| {
+            let (owner, stored) = (owner_of(&row, 0)?, owner_of(&row, 2)?);
+            Ok(OwnersRow { owner, stored, counts: column(&row, 4)?, row })
         };
-        self.page("held").await?.iter().map(read).collect()
+        self.page("held").await?.into_iter().map(read).collect()
     }
 
     async fn page(&mut self, cursor: &str) -> Result<Vec<PgRow>, DatabaseError> {
@@ -267,8 +268,9 @@ impl LedgerReading<'_> {
     }
 }
 
-/// The order of the owners in both results: by user, then by tenant. An absent tenant comes last.
-pub(crate) fn in_order(one: &OwnerText, other: &OwnerText) -> Ordering {
-    let tenant = |owner: &OwnerText| owner.0.clone().map_or((1, String::new()), |tenant| (0, tenant));
-    one.1.cmp(&other.1).then_with(|| tenant(one).cmp(&tenant(other)))
+/// What the owners in all results are ordered by: the user, then the tenant. An absent tenant comes last.
+pub(crate) type OwnerOrder<'a> = (&'a str, bool, Option<&'a str>);
+
+pub(crate) fn in_order((tenant, user): &OwnerText) -> OwnerOrder<'_> {
+    (user, tenant.is_none(), tenant.as_deref())
 }
