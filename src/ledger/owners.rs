@@ -1,6 +1,5 @@
 //! Every owner in turn: the last state that the ledger names, and what the table holds.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -11,11 +10,12 @@ use crate::chain::entry::{StoredEntry, digest};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::error::{Error, ErrorKind};
 use crate::keyring::keys::RootKeys;
+use crate::keyring::subkeys::Subkeys;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::answer::{OwnerText, parse_owner};
 use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::Plan;
-use crate::postgres::walk::ledger::{LedgerReading, OwnerOrder, OwnersRow, PAGE, in_order};
+use crate::postgres::walk::ledger::{LedgerReading, NamedState, OwnerOrder, OwnersRow, PAGE, in_order};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::record::{Head, Record};
@@ -41,8 +41,8 @@ struct UncomparedOwner {
     owner: Owner,
     known: Option<StoredEntry>,
     rows: Vec<OwnersRow>,
-    /// Whether the removal of a row was noted.
-    was_noted: bool,
+    /// Whether the removal of a row was noted after the known state.
+    was_removed: bool,
 }
 
 /// Both results, owner by owner. While one batch of owners is compared, the next one is read.
@@ -52,13 +52,10 @@ pub(crate) struct Owners {
     copies: VecDeque<StoredEntry>,
     /// Writers whose entries do not count.
     left_out: BTreeSet<Uuid>,
-    states: VecDeque<StoredEntry>,
+    states: VecDeque<NamedState>,
     rows: VecDeque<OwnersRow>,
-    /// Owners of rows whose removal was noted.
-    removals: VecDeque<OwnerText>,
     states_ended: bool,
     rows_ended: bool,
-    removals_ended: bool,
     /// The batch that is compared next.
     found: Vec<UncomparedOwner>,
     compared: VecDeque<ComparedOwner>,
@@ -74,10 +71,8 @@ impl Owners {
             left_out: BTreeSet::new(),
             states: VecDeque::new(),
             rows: VecDeque::new(),
-            removals: VecDeque::new(),
             states_ended: false,
             rows_ended: false,
-            removals_ended: false,
             found: Vec::new(),
             compared: VecDeque::new(),
         }
@@ -122,14 +117,13 @@ impl Owners {
         let (mut batch, mut size) = (Vec::new(), 0);
         while size < PAGE {
             let Some(next) = self.next_owner(reading).await? else { break };
-            let known = newer(self.known(reading, &next).await?, self.copied(&next));
+            let (known, was_removed) = self.known(reading, &next).await?;
             let rows = self.held(reading, &next).await?;
-            let was_noted = self.was_removed(reading, &next).await?;
             // the id as the row has it, so that the row is found again
             let stored = rows.first().map_or(next, |row| row.stored.clone());
             if let Some(owner) = parse_owner(stored) {
                 size += 1.max(rows.len());
-                batch.push(UncomparedOwner { owner, known, rows, was_noted });
+                batch.push(UncomparedOwner { owner, known, rows, was_removed });
             }
         }
         Ok(batch)
@@ -142,7 +136,7 @@ impl Owners {
     ) -> Result<Option<OwnerText>, DatabaseError> {
         self.read_states(reading).await?;
         self.read_rows(reading).await?;
-        let state = self.states.front().map(order_of);
+        let state = self.states.front().map(|state| order_of(&state.stored));
         let row = self.rows.front().map(|row| in_order(&row.owner));
         let copy = self.copies.front().map(order_of);
         let next = [state, row, copy].into_iter().flatten().min();
@@ -165,48 +159,36 @@ impl Owners {
         Ok(())
     }
 
-    /// Whether the removal of a row of this owner was noted. Passes over every owner before it.
-    async fn was_removed(
-        &mut self,
-        reading: &mut LedgerReading<'_>,
-        owner: &OwnerText,
-    ) -> Result<bool, DatabaseError> {
-        loop {
-            if self.removals.is_empty() && !self.removals_ended {
-                self.removals = reading.removals().await?.into();
-                self.removals_ended = self.removals.is_empty();
-            }
-            match self.removals.front().map(|removed| in_order(removed).cmp(&in_order(owner))) {
-                Some(Ordering::Less) => drop(self.removals.pop_front()),
-                found => return Ok(found == Some(Ordering::Equal)),
-            }
-        }
-    }
-
-    /// The newest authentic entry of an owner. Passes over all of this owner.
+    /// The entry that names the last state of an owner, and whether a row was removed after it. Passes over all of this owner.
     async fn known(
         &mut self,
         reading: &mut LedgerReading<'_>,
         owner: &OwnerText,
-    ) -> Result<Option<StoredEntry>, DatabaseError> {
-        let mut known = None;
+    ) -> Result<(Option<StoredEntry>, bool), DatabaseError> {
+        let (mut states, mut there) = (LastState::default(), BTreeSet::new());
         loop {
             self.read_states(reading).await?;
-            let is_of_owner = |stored: &mut StoredEntry| order_of(stored) == in_order(owner);
-            let Some(stored) = self.states.pop_front_if(is_of_owner) else { return Ok(known) };
-            // anybody who may add entries could claim a later state
-            let is_ours = || stored.is_authentic(&self.comparison.keys.subkeys);
-            if known.is_none() && !self.left_out.contains(&stored.entry.writer) && is_ours() {
-                known = Some(stored);
+            let is_of_owner = |state: &mut NamedState| order_of(&state.stored) == in_order(owner);
+            let Some(state) = self.states.pop_front_if(is_of_owner) else { break };
+            let entry = &state.stored.entry;
+            there.insert((entry.writer, entry.seq));
+            if !self.left_out.contains(&entry.writer) {
+                states.take(state, &self.comparison.keys.subkeys);
             }
         }
+        let copied = self.copied(owner, &there);
+        Ok(states.with(copied))
     }
 
-    /// The newest state of an owner that a copy names. Passes over all of this owner.
-    fn copied(&mut self, owner: &OwnerText) -> Option<StoredEntry> {
+    /// The newest state of an owner that a copy names, and that is not in the ledger. Passes over all of this owner.
+    fn copied(&mut self, owner: &OwnerText, there: &BTreeSet<(Uuid, i64)>) -> Option<StoredEntry> {
         let is_of_owner = |stored: &mut StoredEntry| order_of(stored) == in_order(owner);
-        let newest = self.copies.pop_front_if(is_of_owner);
-        while self.copies.pop_front_if(is_of_owner).is_some() {}
+        let mut newest = None;
+        while let Some(copy) = self.copies.pop_front_if(is_of_owner) {
+            if !there.contains(&(copy.entry.writer, copy.entry.seq)) {
+                newest = newest.or(Some(copy));
+            }
+        }
         newest
     }
 
@@ -236,7 +218,7 @@ struct OwnerComparison {
 
 impl OwnerComparison {
     fn of(&self, found: UncomparedOwner) -> Result<ComparedOwner, DatabaseError> {
-        let UncomparedOwner { owner, known, rows, was_noted } = found;
+        let UncomparedOwner { owner, known, rows, was_removed } = found;
         let counts = rows.iter().any(|row| row.counts);
         let held = self.newest(&owner, &rows)?;
         let keyed = known.as_ref().and_then(|entry| Some((entry, entry.key(&self.keys.subkeys)?)));
@@ -252,7 +234,7 @@ impl OwnerComparison {
             },
         });
         let difference = match difference(known.as_ref(), state.as_ref(), counts) {
-            Some(Difference::Vanished) if was_noted => Some(Difference::Removed),
+            Some(Difference::Vanished) if was_removed => Some(Difference::Removed),
             difference => difference,
         };
         Ok(ComparedOwner { owner, difference, known, held: held.flatten() })
@@ -282,10 +264,31 @@ impl OwnerComparison {
     }
 }
 
-/// The one that names the newer version. Of the same version it is the first.
-fn newer(one: Option<StoredEntry>, other: Option<StoredEntry>) -> Option<StoredEntry> {
-    let both = [other, one].into_iter().flatten();
-    both.max_by(|one, other| one.entry.event.after.cmp(&other.entry.event.after))
+/// The last state of an owner. A store that waited for a deletion makes a row whose version is older than that of the record that
+/// was deleted, so entries after the last noted removal go before all others.
+#[derive(Default)]
+struct LastState {
+    newest: Option<StoredEntry>,
+    since_removal: Option<StoredEntry>,
+}
+
+impl LastState {
+    /// The next entry, in the order of the versions, the newest first. Anybody who may add entries could claim a later state.
+    fn take(&mut self, state: NamedState, subkeys: &Subkeys) {
+        let place = if state.was_removed { &mut self.newest } else { &mut self.since_removal };
+        if place.is_none() && state.stored.is_authentic(subkeys) {
+            *place = Some(state.stored);
+        }
+    }
+
+    /// The state, and whether a row was removed after it. A copy counts if it names a newer version.
+    fn with(self, copy: Option<StoredEntry>) -> (Option<StoredEntry>, bool) {
+        let was_removed = self.since_removal.is_none();
+        let known = self.since_removal.or(self.newest);
+        let after =
+            |stored: &Option<StoredEntry>| stored.as_ref().and_then(|it| it.entry.event.after.clone());
+        if after(&copy) > after(&known) { (copy, false) } else { (known, was_removed) }
+    }
 }
 
 /// The owner of an entry.

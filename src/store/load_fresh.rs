@@ -80,13 +80,14 @@ async fn ask(core: &Core, postgres: &Postgres, place: &str, owner: &Owner) -> Re
     let keyring = core.keyring.current();
     let (subkeys, count) = (&keyring.subkeys, entries.len());
     let mut known = LastStates::default();
-    for (stored, was_removed) in entries {
-        let Some(key) = stored.key(subkeys).filter(|_| stored.is_authentic(subkeys)) else { continue };
-        if known.states.is_empty() {
-            known.was_removed = was_removed;
-        }
-        known.states.extend(KnownState::of(key, owner, &stored).map(|state| (state, key.clone())));
-    }
+    let authentic: Vec<_> = entries.iter().filter(|(stored, _)| stored.is_authentic(subkeys)).collect();
+    known.was_removed = !authentic.is_empty() && authentic.iter().all(|(_, was_removed)| *was_removed);
+    // entries after the last noted removal go before all others, as in a verification
+    let that_count = authentic.iter().filter(|(_, was_removed)| *was_removed == known.was_removed);
+    known.states.extend(that_count.filter_map(|(stored, _)| {
+        let key = stored.key(subkeys)?;
+        Some((KnownState::of(key, owner, stored)?, key.clone()))
+    }));
     match count == MOST && known.states.is_empty() {
         false => Ok(known),
         true => {

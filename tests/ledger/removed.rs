@@ -1,7 +1,10 @@
 //! Rows that the application deletes itself are told from rows that are missing without a trace.
 
+use std::time::Duration;
+
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::ledger::LedgerDifference;
+use retell_vault::ledger::{LedgerCopies, LedgerDifference};
+use retell_vault::records::LoadOptions;
 use retell_vault::schema::{ApplyOptions, CheckOutcome, Profile, SchemaPlan, Wanted};
 use retell_vault::{Layout, Vault};
 use sqlx::{Connection, PgConnection};
@@ -9,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 use crate::Stage;
 use crate::support::TestDb;
 use crate::support::doctor::examine;
-use crate::support::faults::{exec, number};
+use crate::support::faults::{exec, number, until_waiting};
 use crate::support::role::Role;
 use crate::support::vaults::*;
 
@@ -139,4 +142,52 @@ async fn plan_of(vault: &Vault) -> SchemaPlan {
 async fn apply(vault: &Vault) {
     let plan = plan_of(vault).await;
     vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+}
+
+/// Its version was made before that of the record that was deleted, and its row after.
+#[tokio::test]
+async fn a_store_that_waited_for_a_deletion_is_no_alarm() {
+    let stage = Stage::begun().await;
+    let ann = stage.store("ann").await;
+    let host = || stage.hosts.host(1, &stage.db.url);
+    let other = host().build().await.unwrap();
+    let mut transaction = stage.db.pool().begin().await.unwrap();
+    sqlx::raw_sql("SELECT FROM user_profiles WHERE user_id = 'ann' FOR UPDATE")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let waiting = tokio::spawn({
+        let (vault, ann) = (other.clone(), ann.clone());
+        async move { vault.store(&ann, &full_config("waited")).await.unwrap() }
+    });
+    until_waiting(&stage.db.url, 1).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let deleted = stage.vault.store_in(&mut transaction, &ann, &full_config("deleted")).await.unwrap();
+    sqlx::raw_sql("DELETE FROM user_profiles").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert!(waiting.await.unwrap().version < deleted.version);
+
+    let loaded = other.load_with(&ann, LoadOptions::new().fresh()).await.unwrap();
+    assert_eq!(loaded.config, full_config("waited"));
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.removed.is_empty(), "{found:?}");
+    // with the copies of both entries
+    other.close().await;
+    stage.vault.close().await;
+    for host in [0, 1] {
+        let vault = stage.hosts.host(host, &stage.db.url).build().await.unwrap();
+        let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
+        assert!(found.is_unbroken() && found.anchors > 0, "{found:?}");
+        vault.close().await;
+    }
+
+    // what was deleted does not come back unnoticed
+    stage.back_up().await;
+    stage.db.exec("DELETE FROM user_profiles").await;
+    let vault = host().build().await.unwrap();
+    let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
+    assert!(found.is_unbroken() && found.removed.len() == 1, "{found:?}");
+    stage.db.exec("INSERT INTO user_profiles SELECT * FROM backup.profiles").await;
+    let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
+    assert_eq!(names(&found.went_back), ["ann"], "{found:?}");
 }

@@ -17,7 +17,7 @@ use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind::owners;
 use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
+use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entries, column_names, with_entries};
 use crate::postgres::vault_schema::ledger::stored_entry;
 use crate::postgres::vault_schema::objects::{SCHEMA, column};
 use crate::postgres::vault_schema::removed::REMOVED;
@@ -48,6 +48,13 @@ impl OwnersRow {
     }
 }
 
+/// An entry that names a state of an owner.
+pub(crate) struct NamedState {
+    pub(crate) stored: StoredEntry,
+    /// Whether the removal of a row of the owner was noted after the entry.
+    pub(crate) was_removed: bool,
+}
+
 /// The results that are read side by side.
 pub(crate) struct LedgerReading<'d> {
     snapshot: Snapshot<'d>,
@@ -76,16 +83,14 @@ impl Postgres {
         );
         snapshot.fetch(setting(&acceptances)).await?;
         let states = format!(
-            "DECLARE states NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE place = $1 AND after IS NOT NULL
+            "DECLARE states NO SCROLL CURSOR FOR SELECT {columns}, was_removed FROM ({removals}) AS l
+            WHERE place = $1 AND after IS NOT NULL
             ORDER BY usr COLLATE \"C\", tenant COLLATE \"C\", after COLLATE \"C\" DESC"
         );
         let mut arguments = PgArguments::default();
         bind(&mut arguments, place)?;
-        snapshot.fetch(Query { sql: states.into(), arguments }).await?;
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, place)?;
         bind(&mut arguments, self.layout().rows_name())?;
-        snapshot.fetch(Query { sql: removals.into(), arguments }).await?;
+        snapshot.fetch(Query { sql: states.into(), arguments }).await?;
         // code on the table must not run with the rights of this role
         snapshot.fetch(setting(&act_as_owner(&self.relation(), Until::TheTransactionEnds))).await?;
         snapshot.fetch(setting(&writer.rows_in_order())).await?;
@@ -119,21 +124,18 @@ pub(super) async fn readable(
     Ok(there)
 }
 
-/// The owners of rows whose removal was noted after the last state of the ledger arrived. Without the table there are none.
+/// What a state gets to know of the notes of removed rows: whether there is one that is later than the state. Without the table
+/// there is none.
 async fn removals(snapshot: &mut Snapshot<'_>) -> Result<String, DatabaseError> {
     let there = readable(snapshot, &["ledger", "removed"]).await?;
-    let rows = match there.iter().any(|name| name == "removed") {
+    Ok(match there.iter().any(|name| name == "removed") {
         true => format!(
-            "SELECT r.tenant, r.usr FROM {REMOVED} AS r WHERE r.place = $2 AND r.usr IS NOT NULL GROUP BY r.usr, r.tenant
-            HAVING max(r.at) > (SELECT max(l.received) FROM {LEDGER} AS l WHERE l.place = $1 AND l.after IS NOT NULL
-                AND l.usr COLLATE \"C\" = r.usr AND l.tenant COLLATE \"C\" IS NOT DISTINCT FROM r.tenant)"
+            "SELECT l.*, coalesce(r.at > l.received, false) AS was_removed FROM {LEDGER} AS l
+            LEFT JOIN (SELECT usr, tenant, max(at) AS at FROM {REMOVED} WHERE place = $2 GROUP BY usr, tenant) AS r
+            ON r.usr = l.usr AND coalesce(r.tenant, '') = coalesce(l.tenant, '') AND (r.tenant IS NULL) = (l.tenant IS NULL)"
         ),
-        false => "SELECT $1, $2 WHERE false".to_owned(),
-    };
-    Ok(format!(
-        "DECLARE removals NO SCROLL CURSOR FOR SELECT tenant, usr FROM ({rows}) AS r (tenant, usr)
-        ORDER BY usr COLLATE \"C\", tenant COLLATE \"C\""
-    ))
+        false => format!("SELECT l.*, $2::text IS NULL AS was_removed FROM {LEDGER} AS l"),
+    })
 }
 
 /// A record that a row holds, and the entry that names it.
@@ -240,14 +242,11 @@ impl LedgerReading<'_> {
     }
 
     /// The next entries that name a state of an owner, by owner, the newest version first.
-    pub(crate) async fn states(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
-        self.page("states").await?.iter().map(stored_entry).collect()
-    }
-
-    /// The next owners of rows whose removal was noted, in order. Empty at the end.
-    pub(crate) async fn removals(&mut self) -> Result<Vec<OwnerText>, DatabaseError> {
-        let owner = |row: &PgRow| Ok((column(row, 0)?, column(row, 1)?));
-        self.page("removals").await?.iter().map(owner).collect()
+    pub(crate) async fn states(&mut self) -> Result<Vec<NamedState>, DatabaseError> {
+        let read = |row: &PgRow| {
+            Ok(NamedState { stored: stored_entry(row)?, was_removed: column(row, COLUMNS.len())? })
+        };
+        self.page("states").await?.iter().map(read).collect()
     }
 
     /// The next rows with text in a slot, by owner.
