@@ -103,6 +103,13 @@ where
         match write().await {
             // an old connection may be dead while the server is fine
             Err(fault) if fault.outcome == Outcome::Fallback && round == 0 => {}
+            // and those from before a failover may only read
+            Err(fault) if fault.outcome == Outcome::ReadOnly && round == 0 => {
+                match postgres.database.is_standby().await {
+                    Ok(false) => postgres.database.rebuild(),
+                    _ => return Err(fault),
+                }
+            }
             Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {
                 pause(round).await;
             }
