@@ -130,9 +130,9 @@ async fn removals(snapshot: &mut Snapshot<'_>) -> Result<String, DatabaseError> 
     let there = readable(snapshot, &["ledger", "removed"]).await?;
     Ok(match there.iter().any(|name| name == "removed") {
         true => format!(
-            "SELECT l.*, coalesce(r.at > l.received, false) AS was_removed FROM {LEDGER} AS l
-            LEFT JOIN (SELECT usr, tenant, max(at) AS at FROM {REMOVED} WHERE place = $2 GROUP BY usr, tenant) AS r
-            ON r.usr = l.usr AND coalesce(r.tenant, '') = coalesce(l.tenant, '') AND (r.tenant IS NULL) = (l.tenant IS NULL)"
+            "SELECT l.*, EXISTS (SELECT FROM {REMOVED} AS r WHERE r.place = $2 AND r.usr COLLATE \"C\" = l.usr COLLATE \"C\"
+                AND r.tenant COLLATE \"C\" IS NOT DISTINCT FROM l.tenant COLLATE \"C\" AND r.at > l.received) AS was_removed
+            FROM {LEDGER} AS l"
         ),
         false => format!("SELECT l.*, $2::text IS NULL AS was_removed FROM {LEDGER} AS l"),
     })
