@@ -166,21 +166,26 @@ impl Owners {
         owner: &OwnerText,
     ) -> Result<(Option<StoredEntry>, bool), DatabaseError> {
         let (mut states, mut there) = (LastState::default(), BTreeSet::new());
+        let has_copies = self.copies.front().is_some_and(|copy| order_of(copy) == in_order(owner));
+        let keys = self.comparison.keys.clone();
         loop {
             self.read_states(reading).await?;
             let is_of_owner = |state: &mut NamedState| order_of(&state.stored) == in_order(owner);
             let Some(state) = self.states.pop_front_if(is_of_owner) else { break };
             let entry = &state.stored.entry;
-            there.insert((entry.writer, entry.seq));
+            // one that was altered must not hide its copy
+            if has_copies && state.stored.is_authentic(&keys.subkeys) {
+                there.insert((entry.writer, entry.seq));
+            }
             if !self.left_out.contains(&entry.writer) {
-                states.take(state, &self.comparison.keys.subkeys);
+                states.take(state, &keys.subkeys);
             }
         }
         let copied = self.copied(owner, &there);
         Ok(states.with(copied))
     }
 
-    /// The newest state of an owner that a copy names, and that is not in the ledger. Passes over all of this owner.
+    /// The newest state of an owner that a copy names, and that is not there. Passes over all of this owner.
     fn copied(&mut self, owner: &OwnerText, there: &BTreeSet<(Uuid, i64)>) -> Option<StoredEntry> {
         let is_of_owner = |stored: &mut StoredEntry| order_of(stored) == in_order(owner);
         let mut newest = None;

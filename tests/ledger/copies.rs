@@ -30,6 +30,35 @@ pub(crate) fn copies_of(folder: &Path, prefix: &str) -> LedgerCopies {
     copies
 }
 
+/// A copy of an entry counts as long as the ledger does not hold that entry as it was.
+#[tokio::test]
+async fn an_entry_that_was_altered_with_its_record_still_names_its_owner() {
+    let stage = Stage::begun().await;
+    let vault = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+    let ann = owner("ann");
+    let first = vault.store(&ann, &full_config("first")).await.unwrap().version;
+    stage.db.exec("CREATE TABLE first AS SELECT * FROM user_profiles").await;
+    let second = vault.store(&ann, &full_config("second")).await.unwrap().version;
+    vault.close().await;
+    for change in [format!("after = '{first}'"), "usr = 'ben'".to_owned(), "mac = head".to_owned()] {
+        stage.back_up().await;
+        let altered = format!("UPDATE retell_vault.ledger SET {change} WHERE after = '{second}'");
+        stage
+            .db
+            .exec(&format!(
+                "{altered}; DELETE FROM user_profiles; INSERT INTO user_profiles SELECT * FROM first"
+            ))
+            .await;
+        stage.db.exec("TRUNCATE retell_vault.removed").await;
+        let vault = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+        let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
+        assert_eq!((found.altered.len(), found.went_back.len()), (1, 1), "{change}: {found:?}");
+        assert_eq!(owners(&found), BTreeSet::from(["ann".to_owned()]), "{change}: {found:?}");
+        vault.close().await;
+        stage.restore().await;
+    }
+}
+
 /// 300 owners, a backup, 200 stores and 20 deletes, and the backup is restored.
 #[tokio::test]
 async fn a_restored_database_is_found_with_the_names_of_those_whom_it_concerns() {
