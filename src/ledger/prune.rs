@@ -18,7 +18,7 @@ use crate::ledger::list::millis;
 use crate::ledger::owners::Owners;
 use crate::ledger::verify::verify_ledger;
 use crate::postgres::connection::errors::DatabaseError;
-use crate::postgres::walk::ended_writers::{WriterEnd, ended_writers, remove_entries};
+use crate::postgres::walk::ended_writers::{WriterEnd, ended_writers, remove_entries, remove_notes};
 use crate::store::core::{Core, keeps_changing};
 use crate::store::ledger::begun;
 
@@ -35,6 +35,8 @@ pub struct LedgerPruned {
     pub entries: u64,
     /// Owners that got a new entry, because the last one that named their record was removed.
     pub noted: u64,
+    /// Notes of removed rows from before the time, which no entry needs any more. They were removed too.
+    pub removals: u64,
 }
 
 /// Every step can be repeated: what a call that was killed has left is found again.
@@ -61,10 +63,18 @@ pub(crate) async fn prune_ledger(
         head.is_some_and(|head| head.settled >= end.last) && !own.contains(&end.writer)
     };
     let ended: Vec<_> = ended.map_err(|fault| fault.error)?.into_iter().filter(covers).collect();
+    let mut pruned = match ended.as_slice() {
+        [] => LedgerPruned::default(),
+        ended => prune_writers(core, ended).await?,
+    };
+    let removals = remove_notes(&postgres.database, &postgres.layout().rows_name(), millis(before)).await;
+    pruned.removals = removals.map_err(|fault| fault.error)?;
+    Ok(pruned)
+}
+
+async fn prune_writers(core: &Arc<Core>, ended: &[WriterEnd]) -> Result<LedgerPruned> {
+    let (postgres, _) = begun(core)?;
     let mut pruned = LedgerPruned::default();
-    if ended.is_empty() {
-        return Ok(pruned);
-    }
     let writers: BTreeSet<Uuid> = ended.iter().map(|end| end.writer).collect();
     pruned.noted = note_owners(core, &writers).await?;
     let ranges: Vec<_> =
@@ -73,7 +83,7 @@ pub(crate) async fn prune_ledger(
         let detail = Some(Acceptance::of(part).print());
         write(core, Event { detail, ..core.event_of_place(operation::PRUNE) }).await?;
     }
-    for end in &ended {
+    for end in ended {
         pruned.entries += remove_entries(&postgres.database, end).await.map_err(|fault| fault.error)?;
         pruned.writers += 1;
     }

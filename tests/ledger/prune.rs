@@ -37,6 +37,8 @@ async fn what_ended_below_a_checkpoint_is_removed_and_every_owner_keeps_an_entry
     let third = stage.hosts.host(2, &stage.db.url).build().await.unwrap();
     third.store(&owner("gone"), &full_config("gone")).await.unwrap();
     third.store(&owner("dan"), &full_config("dan-3")).await.unwrap();
+    third.store(&owner("kept"), &full_config("kept")).await.unwrap();
+    stage.db.exec("DELETE FROM user_profiles WHERE user_id = 'kept'").await;
     stage.vault.delete(&owner("gone")).await.unwrap();
     stage.vault.close().await;
     stage
@@ -61,11 +63,16 @@ async fn what_ended_below_a_checkpoint_is_removed_and_every_owner_keeps_an_entry
     assert_eq!(done.writers, 2, "{done:?}");
     // ann, ben (deleted), cid, eve, and gone
     assert_eq!(done.noted, 5, "{done:?}");
+    // that of left; the entry of kept is still there
+    assert_eq!(done.removals, 1, "{done:?}");
+    let notes = "SELECT count(*) FROM retell_vault.removed";
+    assert_eq!(number(&stage.db.url, notes).await, 1);
     assert_eq!(stage.entries().await, before - done.entries as i64 + 5 + 1);
 
     for copies in [&LedgerCopies::new(), &copies] {
         let found = operator.verify_ledger(copies).await.unwrap();
         assert!(found.is_unbroken() && found.pruned == 2 && found.accepted == 0, "{found:?}");
+        assert_eq!(found.removed.len(), 2, "{found:?}");
     }
     // the local file of the host that wrote has copies of what was removed
     let writer = stage.hosts.host(0, &stage.db.url).build().await.unwrap();

@@ -111,11 +111,13 @@ async fn prune(global: &Global, copies: &LedgerCopies, before: SystemTime) -> Re
     match global.json {
         true => print::json(&json!({
             "writers": done.writers, "entries": done.entries, "noted": done.noted,
+            "removals": done.removals,
         })),
         false => print::out(&print::table(&[
             ["writers pruned".to_owned(), done.writers.to_string()],
             ["entries removed".to_owned(), done.entries.to_string()],
             ["owners with a new entry".to_owned(), done.noted.to_string()],
+            ["notes of removed rows".to_owned(), done.removals.to_string()],
         ])),
     }
 }
