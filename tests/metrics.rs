@@ -14,6 +14,7 @@ use retell_vault::connection::Timeouts;
 use retell_vault::rotation::RotateOptions;
 use retell_vault::{ErrorKind, Vault};
 use sqlx::postgres::PgPoolOptions;
+use support::faults::Lock;
 use support::vaults::*;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -194,7 +195,7 @@ async fn install_exporter() -> u16 {
     address.port()
 }
 
-async fn everyday_calls(vault: &Vault) {
+async fn everyday_calls(vault: &Vault, url: &str) {
     let [first, second] = ["1", "2"].map(|number| owner(&format!("{OWNER}_{number}")));
     vault.store(&first, &full_config("once")).await.unwrap();
     vault.load(&first).await.unwrap();
@@ -203,7 +204,9 @@ async fn everyday_calls(vault: &Vault) {
     vault.store_many(&[(second.clone(), full_config("many"))]).await.unwrap();
     vault.load_many(&[first.clone(), second.clone(), owner(&format!("{OWNER}_3"))]).await;
     vault.delete(&second).await.unwrap();
+    let lock = Lock::on_table(url).await;
     assert!(vault.load(&first).now_or_never().is_none(), "it waits for the server");
+    lock.release().await;
     vault.rotate(&RotateOptions::new(), |_| {}).await.unwrap();
     vault.sample_metrics().await;
 }
@@ -241,7 +244,7 @@ async fn a_scrape_shows_what_the_manual_lists() {
     db.exec(ALL_COLUMNS).await;
     let proxy = CutProxy::start(&db.url).await;
     let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
-    everyday_calls(&vault).await;
+    everyday_calls(&vault, &db.url).await;
     let (away, back) = outage(&vault, &proxy, port).await;
     without_a_connection(&db, &hosts).await;
     let full = scrape(port).await;
