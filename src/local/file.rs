@@ -35,7 +35,7 @@ pub(super) struct OpenFile {
     path: PathBuf,
     /// None for one in memory.
     identity: Option<Identity>,
-    /// A random text: whoever opens the file again has another one.
+    /// A random text, which is another one each time the file is opened.
     pub(super) handle: String,
     /// One connection: writers of this process queue here, in order, not in SQLite's busy loop.
     pub(super) writer: SqlitePool,

@@ -171,7 +171,7 @@ async fn an_entry_that_was_removed_from_the_file_or_changed_there_is_found() {
     }
 }
 
-/// Whoever opens the copy must not continue under the numbers that the original has used since.
+/// A process that opens the copy must not continue under the numbers that the original has used since.
 #[tokio::test]
 async fn a_restored_file_loses_no_entry() {
     let stage = Stage::begun().await;
